@@ -1,0 +1,1 @@
+"""What the posterior means: identifiability, predictions, checks, the statement in words."""

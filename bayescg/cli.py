@@ -1,0 +1,235 @@
+"""The command `bayescg`: reads arguments, calls `bayescg.study` and `bayescg.output`, tells the outcome.
+
+Everything heavy is imported inside the commands, so that `bayescg --help` answers at once.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayescg.errors import BayescgError, InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DONE, CHECK_FAILED, ERROR, INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = """\
+exit status: 0 done; 1 `check` found something that failed; 2 an error, told in one line, or a wrong command line.
+A model is a folder with a model.toml, or the file itself.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: The words after `bayescg`; None takes them from the command line.
+
+    Returns:
+        The exit status: 0 done, 1 a check failed, 2 an error.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
+    if options.verbose:
+        warnings.simplefilter("default")
+    commands = {"run": _run, "check": _check, "resume": _resume, "report": _report, "export": _export}
+    try:
+        return commands[options.command](options)
+    except BayescgError as error:
+        _tell_error(" ".join(str(error).split()))
+        return ERROR
+    except KeyboardInterrupt:
+        _tell_error("interrupted; `bayescg resume OUT` goes on from the last checkpoint")
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    from bayescg import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="bayescg",
+        description="Bayesian inference of coarse-grained molecular potentials.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bayescg {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "-v", "--verbose", action="store_true", help="show the log and warnings of libraries too"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", parents=[common], help="infer the potential of a model, from files to report"
+    )
+    run.add_argument("model", type=Path, metavar="MODEL", help="folder with a model.toml, or the file")
+    run.add_argument("-o", "--output", type=Path, metavar="OUT", help="output folder (default: runs/NAME)")
+    run.add_argument("--seed", type=_seed, help="random seed (default: the model file's)")
+    run.add_argument(
+        "--quick",
+        action="store_true",
+        help="test the pipeline with little simulation; the numbers mean nothing",
+    )
+
+    check = commands.add_parser("check", parents=[common], help="look at the data and the model before a run")
+    check.add_argument("model", type=Path, metavar="MODEL", help="folder with a model.toml, or the file")
+
+    resume = commands.add_parser("resume", parents=[common], help="go on with a run that was stopped")
+    resume.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
+
+    report = commands.add_parser(
+        "report", parents=[common], help="write the report and figures of a run again"
+    )
+    report.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
+
+    export = commands.add_parser("export", parents=[common], help="write tables for a simulation engine")
+    export.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
+    export.add_argument("--format", choices=["lammps"], default="lammps", help="engine (default: lammps)")
+    export.add_argument(
+        "--draws", type=_count, default=20, metavar="N", help="posterior draws beside the mean (20)"
+    )
+    export.add_argument(
+        "--units",
+        choices=["real", "metal", "lj"],
+        help="the engine's units (default: lj for a study in lj, metal for one in metal, else real)",
+    )
+    export.add_argument("--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/lammps)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bayescg.output import make_progress
+
+    _enable_64_bit()
+    from bayescg.study import Study
+
+    path = _model_file(options.model)
+    output = options.output if options.output is not None else Path("runs") / path.resolve().parent.name
+    study = Study.from_file(path)
+    progress = make_progress(sys.stderr)
+    try:
+        tree = study.run(output, progress=progress, seed=options.seed, quick=options.quick)
+        progress.finish()
+    finally:
+        progress.stop()
+    _tell_outcome(tree, output)
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    _enable_64_bit()
+    from bayescg.study import Study
+
+    checks = Study.from_file(_model_file(options.model)).check()
+    width = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        print(f"{check.verdict:<10}  {check.name:<{width}}  {check.sentence}")
+    failed = sum(check.verdict == "failed" for check in checks)
+    print(f"{len(checks)} checks, {failed} failed")
+    return CHECK_FAILED if failed else DONE
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from bayescg.output import make_progress
+
+    _enable_64_bit()
+    from bayescg.study import Study
+
+    progress = make_progress(sys.stderr)
+    try:
+        tree = Study.resume(options.output, progress=progress)
+        progress.finish()
+    finally:
+        progress.stop()
+    _tell_outcome(tree, options.output)
+    return DONE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bayescg.output import open_result, write_outputs
+
+    tree = open_result(options.output)
+    write_outputs(tree, options.output)
+    _tell_outcome(tree, options.output)
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from bayescg.output import export_lammps
+
+    _enable_64_bit()
+    from bayescg.study import pair_tables
+
+    tables = pair_tables(options.output, options.draws)
+    own = tables.units.name
+    units = options.units or (own if own in ("lj", "metal") else "real")
+    folder = options.to if options.to is not None else options.output / "lammps"
+    files = export_lammps(tables, folder, units=units)
+    print(
+        f"{len(files)} files in {folder}: the mean and {len(tables.draw_ids)} draws, in LAMMPS' units {units}"
+    )
+    print(f"calibration: {tables.provenance.get('calibration', 'not stated')}")
+    return DONE
+
+
+def _tell_outcome(tree: "xr.DataTree", output: Path) -> None:
+    from bayescg.output import read_checks, read_statement, stage_table
+
+    print("Time per stage")
+    print(stage_table(tree))
+    print()
+    print(f"Files in {output}")
+    for path in sorted(output.iterdir()):
+        if not path.name.startswith("."):
+            print(f"  {path.name}{'/' if path.is_dir() else ''}")
+    print()
+    for check in read_checks(tree):
+        if check.verdict != "passed":
+            print(f"{check.verdict}: {check.name}: {check.sentence}")
+    for sentence in read_statement(tree):
+        print(sentence)
+
+
+def _model_file(path: Path) -> Path:
+    if path.is_dir():
+        path = path / "model.toml"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a folder with a model.toml, or the file itself")
+    return path
+
+
+def _enable_64_bit() -> None:
+    """Free-energy differences times thousands of frames need float64; the library leaves this switch to its user."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative; a seed is 0 or above")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is too few; at least 1")
+    return value
+
+
+def _tell_error(text: str) -> None:
+    print(f"bayescg: error: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What was seen: files, frames, mapping, units, states. Knows nothing of parameters."""
+
+from bayescg.data._frames import Frames as Frames
+from bayescg.data._frames import FrameSource as FrameSource
+from bayescg.data._frames import frames_checksum as frames_checksum
+from bayescg.data._frames import read_all as read_all
+from bayescg.data._mapping import Bead as Bead
+from bayescg.data._mapping import Mapping as Mapping
+from bayescg.data._netcdf import NetcdfFrames as NetcdfFrames
+from bayescg.data._netcdf import open_frames as open_frames
+from bayescg.data._netcdf import read_frames as read_frames
+from bayescg.data._netcdf_write import write_frames as write_frames
+from bayescg.data._rdf import radial_distribution as radial_distribution
+from bayescg.data._readers import MappedTrajectory as MappedTrajectory
+from bayescg.data._readers import open_trajectory as open_trajectory
+from bayescg.data._timeseries import LongRunCovariance as LongRunCovariance
+from bayescg.data._timeseries import long_run_covariance as long_run_covariance
+from bayescg.data._timeseries import statistical_inefficiency as statistical_inefficiency
+from bayescg.data._topology import State as State
+from bayescg.data._topology import Topology as Topology
+from bayescg.data._trajectories import EquilibrationCut as EquilibrationCut
+from bayescg.data._trajectories import TrajectoryAgreement as TrajectoryAgreement
+from bayescg.data._trajectories import contiguous_split as contiguous_split
+from bayescg.data._trajectories import equilibration_cut as equilibration_cut
+from bayescg.data._trajectories import trajectory_agreement as trajectory_agreement
+from bayescg.data._units import UnitSystem as UnitSystem
+from bayescg.data._units import conversion as conversion
+from bayescg.data._units import get_unit_system as get_unit_system
+from bayescg.data._units import unit_factor as unit_factor

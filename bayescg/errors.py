@@ -1,0 +1,22 @@
+"""The exceptions of bayescg: few, each for one kind of trouble, each with a one-line message."""
+
+from __future__ import annotations
+
+
+class BayescgError(Exception):
+    """Base of every error that bayescg raises on purpose."""
+
+
+class InputError(BayescgError):
+    """A file, model or data set can't be used as it is.
+
+    The message is one line that names the file (or the object), what was found, what is expected, and the remedy.
+    """
+
+
+class SimulationError(BayescgError):
+    """A simulation left the range where its numbers mean anything."""
+
+
+class ConvergenceError(BayescgError):
+    """An iterative method stopped before its criterion was met."""

@@ -1,0 +1,219 @@
+"""Pair tables for LAMMPS: the mean potential and an ensemble of posterior draws.
+
+A user who runs the same simulation with every draw sees how uncertain the result is that the potential gives; a user
+who runs only the mean does not.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from bayescg.data import UnitSystem, conversion, get_unit_system
+from bayescg.errors import InputError
+
+LAMMPS_UNITS = ("real", "metal", "lj")
+
+# pair_style table interpolates the file onto a grid of its own, uniform in r squared
+_LAMMPS_GRID = 20_000
+
+
+class PairTables(NamedTuple):
+    """Pair potentials on one fine grid of distances, in the units of the study.
+
+    Attributes:
+        distance: Uniform and above zero, the last one being the cutoff [length].
+        energy: One potential per posterior draw [energy].
+        force: Minus the derivative of each with respect to distance [force].
+        mean_energy: The posterior mean potential [energy].
+        mean_force: Minus its derivative [force].
+        draw_ids: Which draw each row is, e.g. "chain 0 draw 17".
+        units: The unit system of all of these.
+        provenance: What the manifest repeats: title, calibration, seed, temperature, data checksum, versions.
+    """
+
+    distance: Float[np.ndarray, "bin"]
+    energy: Float[np.ndarray, "draw bin"]
+    force: Float[np.ndarray, "draw bin"]
+    mean_energy: Float[np.ndarray, "bin"]
+    mean_force: Float[np.ndarray, "bin"]
+    draw_ids: Sequence[str]
+    units: UnitSystem
+    provenance: Mapping[str, object]
+
+
+def write_pair_table(
+    path: Path,
+    distances: Float[np.ndarray, "bin"],
+    energies: Float[np.ndarray, "bin"],
+    forces: Float[np.ndarray, "bin"],
+    *,
+    keyword: str,
+    units: str,
+    comment: str,
+) -> None:
+    """Writes one potential in the format of LAMMPS' `pair_style table`.
+
+    The first line carries the tag `UNITS:`, by which LAMMPS refuses the table in a script of other units.
+
+    Args:
+        path: The file to write.
+        distances: Uniform, above zero, up to the cutoff [length unit of `units`].
+        energies: U(r) [energy unit of `units`].
+        forces: -dU/dr [force unit of `units`].
+        keyword: The section's name, which `pair_coeff` repeats; one word.
+        units: LAMMPS' name for the units that the numbers are in: "real", "metal" or "lj".
+        comment: One line for the reader.
+
+    Raises:
+        ValueError: The arrays are no table: not uniform, not finite, or the forces are not the energies' slope.
+    """
+    if units not in LAMMPS_UNITS:
+        raise ValueError(f"LAMMPS units {units!r}: expected one of {', '.join(LAMMPS_UNITS)}")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", keyword):
+        raise ValueError(f"keyword {keyword!r}: expected one word of letters, digits and underscores")
+    if "\n" in comment:
+        raise ValueError("comment: expected one line")
+    _check_table(distances, energies, forces)
+    lines = [
+        f"# UNITS: {units}  {comment}",
+        "",
+        keyword,
+        f"N {len(distances)} R {distances[0]:.15g} {distances[-1]:.15g}",
+        "",
+    ]
+    rows = zip(distances, energies, forces, strict=True)
+    lines += [f"{i} {r:.15g} {u:.15g} {f:.15g}" for i, (r, u, f) in enumerate(rows, start=1)]
+    _write_text(path, "\n".join(lines) + "\n")
+
+
+def export_lammps(
+    tables: PairTables, folder: Path, *, units: str = "real", keyword: str = "PAIR"
+) -> list[Path]:
+    """Writes the mean potential and every draw as LAMMPS pair tables.
+
+    The folder then holds `mean.table`, `draws/draw_000.table` and so on, `in.pair` (the lines of a LAMMPS script that
+    use them) and `manifest.json` (what each file is, its checksum, and which posterior the draws come from).
+
+    Args:
+        tables: The potentials, in the units of the study.
+        folder: A folder that doesn't exist yet or is empty.
+        units: The LAMMPS unit system to convert into: "real", "metal" or "lj".
+        keyword: The name of the section in each table.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: The folder holds something already, or `units` can't be reached from the study's.
+        ValueError: The tables are inconsistent.
+
+    Example:
+        >>> files = export_lammps(tables, Path("lammps"), units="real")  # doctest: +SKIP
+    """
+    if units not in LAMMPS_UNITS:
+        raise InputError(
+            f"export: units {units!r} is no LAMMPS unit system here; use {' or '.join(LAMMPS_UNITS)}"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{folder}: is there already and is not empty; name another folder or remove this one"
+        )
+    if not len(tables.energy) == len(tables.force) == len(tables.draw_ids):
+        raise ValueError(
+            f"tables: {len(tables.energy)} energies, {len(tables.force)} forces and {len(tables.draw_ids)} draw ids; "
+            "expected one of each per draw"
+        )
+    target = get_unit_system(units)
+    to_length, to_energy, to_force = (
+        conversion(q, tables.units, target) for q in ("length", "energy", "force")
+    )
+    distance = np.asarray(tables.distance, dtype=float) * to_length
+    calibration = str(tables.provenance.get("calibration", "not stated"))
+    (folder / "draws").mkdir(parents=True, exist_ok=True)
+
+    entries: list[dict[str, str]] = []
+    potentials = [("mean.table", "posterior mean", tables.mean_energy, tables.mean_force)]
+    potentials += [
+        (f"draws/draw_{i:03d}.table", draw, tables.energy[i], tables.force[i])
+        for i, draw in enumerate(tables.draw_ids)
+    ]
+    for name, what, energy, force in potentials:
+        write_pair_table(
+            folder / name,
+            distance,
+            np.asarray(energy, dtype=float) * to_energy,
+            np.asarray(force, dtype=float) * to_force,
+            keyword=keyword,
+            units=units,
+            comment=f"bayescg: {what}; posterior: {calibration}".replace("\n", " "),
+        )
+        entries.append({"file": name, "potential": what, "sha256": _sha256(folder / name)})
+
+    _write_text(
+        folder / "in.pair", _script(keyword, units, cutoff=distance[-1], n_draws=len(tables.draw_ids))
+    )
+    manifest = {
+        "format": "LAMMPS pair_style table",
+        "units": units,
+        "unit_of": {q: target.unit(q) for q in ("length", "energy", "force")},
+        "cutoff": float(distance[-1]),
+        "keyword": keyword,
+        "calibration": calibration,
+        "study_units": tables.units.name,
+        "provenance": dict(tables.provenance),
+        "tables": entries,
+    }
+    _write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
+    return [folder / entry["file"] for entry in entries] + [folder / "in.pair", folder / "manifest.json"]
+
+
+def _check_table(distances: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> None:
+    if not len(distances) == len(energies) == len(forces) or len(distances) < 2:
+        raise ValueError(
+            f"table: {len(distances)} distances, {len(energies)} energies, {len(forces)} forces; "
+            "expected equally many, two at least"
+        )
+    for name, values in (("distances", distances), ("energies", energies), ("forces", forces)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise ValueError(
+                f"table: {name}[{bad[0]}] is {values[bad[0]]}; begin the table where it is finite"
+            )
+    steps = np.diff(distances)
+    if distances[0] <= 0 or not np.allclose(steps, steps.mean(), rtol=1e-6, atol=0) or steps[0] <= 0:
+        raise ValueError("table: distances must be uniform, increasing and above zero, as by numpy.linspace")
+    change = np.diff(energies)
+    work = 0.5 * (forces[1:] + forces[:-1]) * steps
+    if np.abs(change + work).sum() > 0.02 * np.abs(change).sum():
+        raise ValueError(
+            "table: the forces are not -dU/dr of the energies; check their sign, units and spacing"
+        )
+
+
+def _script(keyword: str, units: str, *, cutoff: float, n_draws: int) -> str:
+    return (
+        f"# Include this in a LAMMPS script that says `units {units}`, after the atoms (of one type) are defined and\n"
+        "# with this folder as the working directory.\n"
+        f"# `-var potential draws/draw_000.table` (to {n_draws - 1:03d}) on LAMMPS' command line picks a draw; the\n"
+        "# spread of a result over the draws is the uncertainty that comes from the potential.\n"
+        "variable potential index mean.table\n"
+        f"pair_style table linear {_LAMMPS_GRID}\n"
+        f"pair_coeff 1 1 ${{potential}} {keyword} {cutoff:.15g}\n"
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

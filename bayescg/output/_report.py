@@ -1,0 +1,251 @@
+"""The report: one HTML file that holds everything it shows and asks nothing of the network."""
+
+import base64
+import io
+import json
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from bayescg.output._figures import available_figures
+from bayescg.output._result import calibration_note, is_quick, read_checks, read_statement, unit_text
+from bayescg.output._tables import parameter_table, stage_table, write_parameter_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CAPTIONS = {
+    "potential": (
+        "Pair potential",
+        "The blue bands hold the pair potential with 50 and 90 % probability, the grey ones say what the prior allowed "
+        "before it saw the data. Where blue is much narrower than grey, the data decided; where they are alike, as "
+        "in the core below the shortest distance that the data visit, the prior did. The lower panel magnifies the "
+        "blue band by subtracting its median.",
+    ),
+    "rdf": (
+        "Radial distribution function",
+        "The band is what the model says about g(r) given its own uncertainty; the points are the data with their "
+        "standard errors. The lower panel shows the difference, in which a point outside the band by more than its "
+        "error bar is a misfit: look there first, since g(r) is what a relative-entropy fit of a pair potential "
+        "reproduces.",
+    ),
+    "pressure": (
+        "Pressure",
+        "The histogram is the pressure that the model predicts over the posterior's draws, the dashed line the "
+        "data's. A fit to structure does not see the pressure, so the two may lie far apart, and the histogram's "
+        "width says nothing about that gap: it is the uncertainty within the model.",
+    ),
+    "fisher": (
+        "Fisher spectrum",
+        "Each point is one combination of parameters, and its height says how many times more the data know about it "
+        "than the prior does (λ). Above the line the data decide, below it the prior. The lower panel is the share of "
+        "the answer that comes from the data, λ / (1 + λ). What lies below a half should be read as prior.",
+    ),
+    "verification": (
+        "Verification",
+        "At random draws of the posterior, new simulations from dispersed starts were compared with what reweighting "
+        "had predicted. The last round counts: its median must lie below the dashed limit, every draw below the "
+        "dotted one. Errors at the grey noise floor are as small as this check can tell; a floor above 0.5 tests "
+        "nothing.",
+    ),
+    "trace": (
+        "Traces and ranks",
+        "Left, the draws of each chain: they should look like the same noise, without drift or steps. Right, how the "
+        "ranks of each chain differ from uniform: the lines should wander around zero without a trend, and inside the "
+        "grey band, or with p above α where that is printed. Shown are the parameters with the fewest effective draws.",
+    ),
+}
+
+_STYLE = """
+body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: 0.2rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+.subtitle, figcaption, .note { color: #555; } .statement { background: #f2f6fa; border-left: 4px solid #0072B2;
+padding: 0.6rem 1rem; } .statement p { margin: 0.4rem 0; } .warning { background: #fdf0e6; border-left: 4px solid
+#D55E00; padding: 0.6rem 1rem; } table { border-collapse: collapse;
+width: 100%; font-size: 0.85rem; }
+th, td { text-align: left; padding: 0.25rem 0.45rem; border-bottom: 1px solid #ddd; vertical-align: top; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.verdict { font-weight: 600; white-space: nowrap; } .passed { color: #00664d; } .failed { color: #b34700; }
+.untested { color: #555; } figure { margin: 1.6rem 0; max-width: 48rem; } figure img { width: 100%; height: auto; }
+pre { background: #f6f6f6; padding: 0.8rem; overflow-x: auto; font-size: 0.85rem; } .scroll { overflow-x: auto; }
+"""
+
+_MARKS = {"passed": ("passed", "✓"), "failed": ("failed", "✗")}
+
+
+def write_figures(tree: xr.DataTree, folder: Path) -> list[Path]:
+    """Draws every figure that a result has the variables for, as PNG.
+
+    Args:
+        tree: A result.
+        folder: Made where it is missing.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, draw in available_figures(tree).items():
+        path = folder / f"{name}.png"
+        _replace(path, _png(draw(tree)))
+        files.append(path)
+    return files
+
+
+def write_report(tree: xr.DataTree, path: Path) -> None:
+    """Writes the report of a result as one self-contained HTML file.
+
+    The statement in words comes first, then the checks, the parameters, the figures with what to look for in them,
+    and where everything came from.
+
+    Args:
+        tree: A result.
+        path: The file to write.
+
+    Example:
+        >>> write_report(open_result(Path("runs/water-spce")), Path("report.html"))  # doctest: +SKIP
+    """
+    figures = {name: _png(draw(tree)) for name, draw in available_figures(tree).items()}
+    _replace(path, _page(tree, figures).encode())
+
+
+def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
+    """Writes the figures, the parameter table and the report into a run's output folder.
+
+    Args:
+        tree: A result.
+        folder: The run's output folder.
+
+    Returns:
+        The files written: `report.html`, `parameters.csv`, `figures/*.png`.
+    """
+    files = write_figures(tree, folder / "figures")
+    _replace(folder / "report.html", _page(tree, {path.stem: path.read_bytes() for path in files}).encode())
+    write_parameter_table(parameter_table(tree), folder / "parameters.csv")
+    return [folder / "report.html", folder / "parameters.csv", *files]
+
+
+def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
+    title = escape(str(tree.attrs.get("title", "Result")))
+    facts = [
+        f"potential: {tree.attrs.get('potential', 'not stated')}",
+        f"temperature: {float(tree.attrs['temperature']):g}",
+        f"units: {tree.attrs['units']}",
+        f"made by bayescg on {tree.attrs.get('created', 'an unknown date')}",
+    ]
+    warning = (
+        "<p class='warning'><strong>A quick test run.</strong> It shows that the pipeline works; its numbers mean "
+        "nothing. Run the study without <code>--quick</code>.</p>"
+        if is_quick(tree)
+        else ""
+    )
+    sentences = read_statement(tree) or ["This result carries no statement."]
+    statement = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return (
+        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
+        f"<h1>{title}</h1><p class='subtitle'>{escape(' · '.join(facts))}</p>{warning}\n"
+        f"<h2>What the data say</h2><div class='statement'>{statement}</div>\n"
+        f"<h2>Checks</h2>{_checks(tree)}\n"
+        f"<h2>Parameters</h2>{_parameters(tree)}\n"
+        f"<h2>Figures</h2>{_figures(figures)}\n"
+        f"<h2>Where this came from</h2>{_provenance(tree)}\n"
+        "</body></html>\n"
+    )
+
+
+def _checks(tree: xr.DataTree) -> str:
+    rows = []
+    for check in read_checks(tree):
+        style, mark = _MARKS.get(check.verdict, ("untested", "–"))
+        rows.append(
+            f"<tr><td>{escape(check.name)}</td><td class='verdict {style}'>{mark} {escape(check.verdict)}</td>"
+            f"<td class='number'>{_number(check.value)}</td><td class='number'>{_number(check.threshold)}</td>"
+            f"<td>{escape(check.sentence)}</td></tr>"
+        )
+    if not rows:
+        return "<p class='warning'>No check was made.</p>"
+    head = (
+        "<tr><th>check</th><th>verdict</th><th class='number'>value</th><th class='number'>limit</th>"
+        "<th>meaning</th></tr>"
+    )
+    return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>"
+
+
+def _parameters(tree: xr.DataTree) -> str:
+    table = parameter_table(tree)
+    percent = f"{100 * float(table.attrs['probability']):g} %"
+    names = ("mean", "sd", f"{percent} from", "to", "prior sd", "ESS bulk", "ESS tail", "R-hat")
+    columns = ("mean", "sd", "lower", "upper", "prior_sd", "ess_bulk", "ess_tail", "r_hat")
+    head = "".join(f"<th class='number'>{name}</th>" for name in names)
+    rows = []
+    for i, label in enumerate(table["parameter"].values):
+        cells = []
+        for column in columns:
+            digits = {"ess_bulk": ".0f", "ess_tail": ".0f", "r_hat": ".4f"}.get(column, ".4g")
+            cells.append(f"<td class='number'>{_number(float(table[column][i]), digits)}</td>")
+        unit = escape(unit_text(str(table["unit"].values[i])))
+        rows.append(f"<tr><td>{escape(str(label))}</td><td>{unit}</td>{''.join(cells)}</tr>")
+    return (
+        f"<p class='note'>From the {escape(calibration_note(tree))}; sd: standard deviation of the draws; ESS: "
+        "effective number of draws; R-hat: rank-normalised, 1 where the chains agree.</p>"
+        f"<div class='scroll'><table><tr><th>parameter</th><th>unit</th>{head}</tr>{''.join(rows)}</table></div>"
+    )
+
+
+def _figures(figures: dict[str, bytes]) -> str:
+    parts = []
+    for name, (title, caption) in _CAPTIONS.items():
+        if name not in figures:
+            parts.append(f"<p class='note'>{title}: this result holds nothing to draw it from.</p>")
+            continue
+        data = base64.b64encode(figures[name]).decode()
+        parts.append(
+            f"<figure><img alt='{title}' src='data:image/png;base64,{data}'>"
+            f"<figcaption><strong>{title}.</strong> {escape(caption)}</figcaption></figure>"
+        )
+    return "".join(parts)
+
+
+def _provenance(tree: xr.DataTree) -> str:
+    attrs = tree.attrs
+    versions = json.loads(attrs.get("versions", "{}"))
+    codes = json.loads(attrs.get("result_codes", "{}"))
+    facts = {
+        "seed": attrs.get("seed", "not stated"),
+        "calibration": attrs.get("calibration", "not stated"),
+        "data checksum (sha256)": attrs.get("data_checksum", "not stated"),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or "not stated",
+        "simulations by result": ", ".join(f"{name}: {count}" for name, count in codes.items())
+        or "not stated",
+        "schema of the result": attrs.get("schema_version", "not stated"),
+    }
+    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
+    model = escape(str(attrs.get("model_file_text", "not stored")))
+    return (
+        f"<table>{rows}</table><h3>Time per stage</h3><pre>{escape(stage_table(tree))}</pre>"
+        f"<details><summary>The model file</summary><pre>{model}</pre></details>"
+    )
+
+
+def _number(value: float | None, digits: str = ".4g") -> str:
+    if value is None or value != value:  # NaN is the one number that differs from itself
+        return "–"
+    return format(value, digits).replace("-", "−")
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,0 +1,223 @@
+"""The bank of reference simulations: log Z differences and averages at any θ, by reweighting all of them."""
+
+import hashlib
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.optimize import linprog
+from scipy.special import logsumexp
+
+from bayescg.errors import InputError
+from bayescg.physics._mbar import solve_mbar
+
+
+class Reference(NamedTuple):
+    """One reference simulation: equilibrated frames of several replicas at one θ.
+
+    Attributes:
+        coefficients: η(θ_k) of the sampled potential [feature].
+        features: φ of each frame [replica sample feature].
+        virial: virial features of each frame [replica sample feature]; no columns where unknown.
+        pair_counts: pairs per distance bin [replica sample bin]; no columns where unknown.
+        configurations: positions kept for later starts [configuration site dim].
+        purpose: why it was run: `search` or `verification`.
+    """
+
+    coefficients: np.ndarray
+    features: np.ndarray
+    virial: np.ndarray
+    pair_counts: np.ndarray
+    configurations: np.ndarray
+    purpose: str = "search"
+
+    @property
+    def n_frames(self) -> int:
+        return self.features.shape[0] * self.features.shape[1]
+
+
+class Surrogate(eqx.Module):
+    """log Z(η) − log Z(anchor) as a smooth function of the coefficients, from pooled reference frames.
+
+    log Z(η) = −β η·c + log Σ_n exp(−β η·(φ_n − c) − log D_n), with c a centre that keeps the exponents
+    small and D_n the MBAR mixture denominator (Shirts & Chodera 2008, doi:10.1063/1.2978177, eq. 15).
+    An array pytree: pass it to compiled functions as an argument.
+    """
+
+    beta: Float[Array, ""]
+    centre: Float[Array, " feature"]
+    centred_features: Float[Array, "frame feature"]
+    log_base_weight: Float[Array, " frame"]
+
+    def log_weights(self, coefficients: Float[Array, " feature"]) -> Float[Array, " frame"]:
+        """Unnormalised log weights of the pooled frames at η."""
+        return self.log_base_weight - self.centred_features @ (self.beta * coefficients)
+
+    def log_z(self, coefficients: Float[Array, " feature"]) -> Float[Array, ""]:
+        """log Z(η) − log Z(anchor)."""
+        return jax.nn.logsumexp(self.log_weights(coefficients)) - self.beta * coefficients @ self.centre
+
+    def mean_features(self, coefficients: Float[Array, " feature"]) -> Float[Array, " feature"]:
+        """⟨φ⟩ at η."""
+        return self.centre + jax.nn.softmax(self.log_weights(coefficients)) @ self.centred_features
+
+    def effective_frames(self, coefficients: Float[Array, " feature"]) -> Float[Array, ""]:
+        """Kish's effective number of frames, (Σw)²/Σw², of the reweighting to η."""
+        log_w = self.log_weights(coefficients)
+        return jnp.exp(2.0 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2.0 * log_w))
+
+
+class ReferenceBank:
+    """All reference simulations of one system at one temperature; it only grows.
+
+    Args:
+        beta: 1/kT [1/energy].
+        references: the simulations, anchor first.
+
+    Attributes:
+        anchor: identity of the state whose log Z is the zero of every difference.
+    """
+
+    def __init__(self, beta: float, references: tuple[Reference, ...], *, start: np.ndarray | None = None):
+        if not references:
+            raise InputError("a reference bank needs at least one reference simulation")
+        self.beta = float(beta)
+        self.references = references
+        self.coefficients = np.stack([r.coefficients for r in references])
+        self.n_frames = np.asarray([r.n_frames for r in references])
+        self.features = np.concatenate([r.features.reshape(r.n_frames, -1) for r in references])
+        self.reference_index = np.repeat(np.arange(len(references)), self.n_frames)
+        replicas = [np.repeat(np.arange(r.features.shape[0]), r.features.shape[1]) for r in references]
+        offsets = np.concatenate([[0], np.cumsum([r.features.shape[0] for r in references])[:-1]])
+        self.replica_index = np.concatenate([r + o for r, o in zip(replicas, offsets, strict=True)])
+        self.centre = self.features.mean(axis=0)
+        reduced = self.beta * (self.coefficients @ (self.features - self.centre).T)
+        shift = self.beta * self.coefficients @ self.centre
+        guess = None if start is None else start - (shift - shift[0])
+        solution = solve_mbar(reduced, self.n_frames, start=guess)
+        self._free, self._log_denominator = solution.free_energies, solution.log_denominator
+
+    @property
+    def anchor(self) -> str:
+        """Short identity of the anchor: its temperature and coefficients."""
+        text = self.beta.hex() + self.coefficients[0].astype("<f8").tobytes().hex()
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def free_energies(self) -> np.ndarray:
+        """−log Z_k + log Z_anchor of the references [dimensionless]."""
+        shift = self.beta * self.coefficients @ self.centre
+        return self._free + shift - shift[0]
+
+    def with_references(self, *new: Reference) -> "ReferenceBank":
+        """A larger bank; the free energies start from what this bank predicts for the new states."""
+        guesses = [-self.delta_log_z(r.coefficients) for r in new]
+        start = np.concatenate([self.free_energies(), guesses])
+        return ReferenceBank(self.beta, (*self.references, *new), start=start)
+
+    def delta_log_z(self, coefficients: np.ndarray) -> float:
+        """log Z(η) − log Z(anchor) [dimensionless]."""
+        shift = self.beta * (coefficients - self.coefficients[0]) @ self.centre
+        return float(logsumexp(self._log_weights(coefficients)) - shift)
+
+    def _log_weights(self, coefficients: np.ndarray) -> np.ndarray:
+        return -self.beta * ((self.features - self.centre) @ coefficients) - self._log_denominator
+
+    def weights(self, coefficients: np.ndarray) -> np.ndarray:
+        """Normalised weights of all pooled frames at η [frame]."""
+        log_w = self._log_weights(coefficients)
+        return np.exp(log_w - logsumexp(log_w))
+
+    def surrogate(self, *, pad_to: int = 2048) -> Surrogate:
+        """The smooth log Z difference as an array pytree, padded so that compiled code is reused."""
+        n = len(self.features)
+        padding = -n % pad_to
+        centred = np.pad(self.features - self.centre, ((0, padding), (0, 0)))
+        base = np.pad(-self._log_denominator, (0, padding), constant_values=-np.inf)
+        shift = -self.beta * float(self.coefficients[0] @ self.centre)
+        return Surrogate(
+            beta=jnp.asarray(self.beta),
+            centre=jnp.asarray(self.centre),
+            centred_features=jnp.asarray(centred),
+            log_base_weight=jnp.asarray(base - shift),
+        )
+
+    def overlap(self) -> np.ndarray:
+        """MBAR overlap matrix: probability that a frame of state i is assigned to state j [state state].
+
+        References:
+            Klimovich, Shirts & Mobley (2015), doi:10.1007/s10822-015-9840-9.
+        """
+        log_w = (
+            self._free[:, None]
+            - self.beta * self.coefficients @ (self.features - self.centre).T
+            - self._log_denominator
+        )
+        weights = np.exp(log_w)
+        return (weights @ weights.T) * self.n_frames
+
+    def feature_covariance_error(self, coefficients: np.ndarray, *, projection: np.ndarray | None = None) -> np.ndarray:
+        """Monte-Carlo covariance of ⟨φ⟩ at η, whole replicas as blocks.
+
+        The influence of every frame on the reweighted mean is summed over each replica, the effect through
+        the estimated free energies of the references included; replicas are independent, frames within
+        them need not be.
+
+        Args:
+            coefficients: η where ⟨φ⟩ is estimated [feature].
+            projection: matrix applied to the features first [direction feature].
+
+        Returns:
+            Covariance [feature feature] (or [direction direction]) [unit of the features squared].
+        """
+        sums, references = self._replica_influence(coefficients, projection)
+        covariance = np.zeros((sums.shape[1], sums.shape[1]))
+        for k in range(len(self.references)):
+            part = sums[references == k]
+            if len(part) < 2:
+                raise InputError("the Monte-Carlo error needs at least 2 replicas in every reference simulation")
+            covariance += len(part) / (len(part) - 1) * (part - part.mean(0)).T @ (part - part.mean(0))
+        return covariance
+
+    def _replica_influence(self, coefficients: np.ndarray, projection: np.ndarray | None):
+        centred = self.features - self.centre
+        observable = centred if projection is None else centred @ projection.T
+        w = self.weights(coefficients)
+        deviation = observable - w @ observable
+        state_weights = np.exp(
+            self._free[:, None] - self.beta * self.coefficients @ centred.T - self._log_denominator
+        )
+        overlap = (state_weights * self.n_frames[:, None]) @ state_weights.T
+        response = np.linalg.pinv(np.eye(len(self._free)) - overlap.T, rcond=1e-10)
+        own = self.reference_index
+        free_influence = -response @ (state_weights - (state_weights @ state_weights.T)[:, own])
+        weighted = w[:, None] * deviation
+        through_counts = (state_weights @ weighted)[own]
+        through_free = (self.n_frames[:, None] * (state_weights @ weighted)).T @ free_influence
+        influence = weighted - through_counts - through_free.T
+        n_replicas = self.replica_index[-1] + 1
+        sums = np.zeros((n_replicas, observable.shape[1]))
+        np.add.at(sums, self.replica_index, influence)
+        first = np.unique(self.replica_index, return_index=True)[1]
+        return sums, own[first]
+
+    def contains(self, mean_features: np.ndarray, *, max_frames: int = 4000) -> bool:
+        """Whether a mean of features lies inside the convex hull of the pooled frames.
+
+        Outside it no θ reproduces that mean within the frames, and reweighting runs away
+        (Hummel, Hunter & Handcock 2012, doi:10.1080/10618600.2012.679224).
+        """
+        scale = self.features.std(axis=0)
+        active = scale > 1e-12 * (np.abs(self.centre) + 1.0)
+        if np.any(np.abs(mean_features - self.centre)[~active] > 1e-9 * (1.0 + np.abs(self.centre[~active]))):
+            return False
+        chosen = np.linspace(0, len(self.features) - 1, min(max_frames, len(self.features))).astype(int)
+        points = ((self.features[chosen] - mean_features) / np.where(active, scale, 1.0))[:, active]
+        equations = np.vstack([points.T, np.ones(len(points))])
+        target = np.zeros(len(equations))
+        target[-1] = 1.0
+        answer = linprog(np.zeros(len(points)), A_eq=equations, b_eq=target, bounds=(0, None), method="highs")
+        return answer.status == 0
+

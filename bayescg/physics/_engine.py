@@ -1,0 +1,507 @@
+"""Batched Langevin dynamics with pair forces: the loop in which nearly all computer time is spent."""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from bayescg.physics._result import Result
+
+# Per-jit, never global, and only on the CPU: without them XLA does not vectorise the sum over neighbours. The four
+# `honor` options keep NaN and infinity alive, on which the result codes depend (tested).
+CPU_COMPILER_OPTIONS = {
+    "xla_cpu_enable_fast_math": True,
+    "xla_cpu_fast_math_honor_nans": True,
+    "xla_cpu_fast_math_honor_infs": True,
+    "xla_cpu_fast_math_honor_division": True,
+    "xla_cpu_fast_math_honor_functions": True,
+}
+
+# Columns of the pair loop are filled up to a multiple of the vector width when the force is a formula (14 % faster at
+# 343 sites); with a table the gather dominates and filling up only costs.
+_COLUMN_MULTIPLE = 16
+
+# Pairs that one program should have per step, to hide XLA's cost per operation (a few replicas of 343 sites); more
+# fall out of the core's cache.
+_PAIRS_PER_PROGRAM = 500_000
+
+# Added to the squared distance of a site to itself and to the columns that fill up: beyond every cutoff.
+_NO_PAIR = np.float32(np.inf)
+
+
+class EngineState(NamedTuple):
+    """Replicas between two calls of `run`; simulating in one piece or in several gives the same bits.
+
+    Attributes:
+        positions: wrapped into the box [length].
+        velocities: half a kick before the end of the step, as BAOAB's closing kick and the next step's opening kick
+            are done as one [length / time].
+        keys: one PRNG key per replica.
+        result: the `Result` code of each replica.
+    """
+
+    positions: Float[Array, "replica site dim"]
+    velocities: Float[Array, "replica site dim"]
+    keys: Key[Array, " replica"]
+    result: Int[Array, " replica"]
+
+
+class LangevinSettings(NamedTuple):
+    """What the Langevin equation needs besides the force; changing a value never recompiles.
+
+    Attributes:
+        time_step: [time].
+        friction: collision rate [1 / time].
+        kT: [energy].
+        inverse_mass: 1 / mass times `UnitSystem.force_to_acceleration`, per site [length^2 / (time^2 energy)].
+    """
+
+    time_step: ArrayLike
+    friction: ArrayLike
+    kT: ArrayLike
+    inverse_mass: ArrayLike
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalyticForce:
+    """A pair force computed from its formula.
+
+    Attributes:
+        force_factor: `(parameters, r2) -> f / r` with f = -du/dr [energy / length^2] for squared distances r2
+            [length^2], elementwise; parameters are one replica's. A module-level function (a new lambda on every
+            call would compile anew).
+    """
+
+    force_factor: Callable[[PyTree, Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableForce:
+    """A pair force from a table: the energy is sampled at nodes and is linear in r^2 between them.
+
+    The force factor f / r = -2 du/d(r^2) is constant within a bin, so the force is exactly minus the gradient of the
+    interpolated energy, and a pair costs one gather.
+
+    Attributes:
+        pair_energy: `(parameters, r2) -> u` [energy], called once per run at the n_bins + 1 nodes, uniform in r^2 on
+            [0, cutoff^2]; parameters are one replica's. A module-level function, as for `AnalyticForce`. Node
+            energies made elsewhere are passed as the parameters, with the function that returns them unchanged.
+        n_bins: number of bins on [0, cutoff^2].
+    """
+
+    pair_energy: Callable[[PyTree, Array], Array]
+    n_bins: int = 16384
+
+
+def table_force_factor(
+    node_energies: Float[Array, " node"], *, cutoff: float | Array
+) -> Float[Array, " bin"]:
+    """Force factor -2 (u[k+1] - u[k]) / (s[k+1] - s[k]) of the energy that is linear in s = r^2 between nodes.
+
+    Args:
+        node_energies: energies at nodes uniform in r^2 from 0 to cutoff^2 [energy].
+        cutoff: [length].
+    """
+    width = cutoff**2 / (node_energies.shape[-1] - 1)
+    return -2.0 * jnp.diff(node_energies) / width
+
+
+def minimum_image(displacement: Array, edge: Array, inverse_edge: Array) -> Array:
+    """Nearest periodic image along one direction; an open direction has edge and inverse edge 0."""
+    return displacement - edge * jnp.round(displacement * inverse_edge)
+
+
+def wrap(rows: Float[Array, "dim site"], edges: Float[Array, " dim"]) -> Float[Array, "dim site"]:
+    """Positions moved into [0, edge); open directions (edge 0) are left alone."""
+    inverse = jnp.where(edges > 0, 1 / edges, 0)
+    return rows - edges[:, None] * jnp.floor(rows * inverse[:, None])
+
+
+def closed_edges(box: Float[Array, " dim"]) -> Float[Array, " dim"]:
+    """The box with 0 in place of the infinite edge of an open direction, so that nothing multiplies infinity."""
+    return jnp.where(jnp.isfinite(box), box, 0)
+
+
+def pair_forces(
+    factor: Callable[[Array], Array],
+    rows: Float[Array, "dim site"],
+    edges: Float[Array, " dim"],
+    *,
+    column_multiple: int = 1,
+) -> Float[Array, "dim site"]:
+    """Force on every site from all pairs, by one sum over all components at once [energy / length].
+
+    Args:
+        factor: f / r of squared distances, 0 beyond the cutoff.
+        rows: positions, one row per direction [length].
+        edges: box edges, 0 for open [length].
+        column_multiple: the sum over neighbours runs over a multiple of this number of columns.
+    """
+    n_sites = rows.shape[1]
+    n_columns = -(-n_sites // column_multiple) * column_multiple
+    columns = jnp.pad(rows, ((0, 0), (0, n_columns - n_sites)))
+    inverse = jnp.where(edges > 0, 1 / edges, 0)
+    separations = [
+        minimum_image(row[:, None] - column[None, :], edge, inverse_edge)
+        for row, column, edge, inverse_edge in zip(rows, columns, edges, inverse, strict=True)
+    ]
+    i, j = (jax.lax.broadcasted_iota(jnp.int32, (n_sites, n_columns), axis) for axis in (0, 1))
+    filling = jnp.where(jnp.arange(n_columns) < n_sites, np.float32(0), _NO_PAIR)
+    r2 = sum((d * d for d in separations), start=jnp.where(i == j, _NO_PAIR, filling[None, :]))
+    f = factor(r2)
+    # Three separate sums are several times slower: XLA would compute the pair loop once for each.
+    zero = np.zeros((), rows.dtype)
+    components = jax.lax.reduce(
+        tuple(f * d for d in separations),
+        (zero,) * len(separations),
+        lambda a, b: tuple(u + v for u, v in zip(a, b, strict=True)),
+        (1,),
+    )
+    return jnp.stack(components)
+
+
+def integrate(
+    force: Callable[[Array], Array],
+    state: EngineState,
+    settings: LangevinSettings,
+    edges: Float[Array, " dim"],
+    stride: Int[Array, ""],
+    *,
+    n_samples: int,
+) -> tuple[EngineState, Float[Array, "sample site dim"]]:
+    """One replica's BAOAB trajectory: n_samples samples, stride steps apart.
+
+    One step, with the closing kick of a step and the opening kick of the next done together (one force per step):
+    B: v += dt F(x) / m;  A: x += v dt / 2;  O: v = c v + sqrt((1 - c^2) kT / m) R;  A: x += v dt / 2,
+    where c = exp(-gamma dt) and R is standard normal.
+
+    References:
+        Leimkuhler & Matthews 2013, doi:10.1093/amrx/abs010 and doi:10.1063/1.4802990, eqs. 10-12.
+    """
+    dtype = state.positions.dtype
+    time_step, friction, kT = (jnp.asarray(value, dtype) for value in settings[:3])
+    inverse_mass = jnp.asarray(settings.inverse_mass, dtype)
+    keep = jnp.exp(-friction * time_step)
+    noise = jnp.sqrt(-jnp.expm1(-2 * friction * time_step) * kT * inverse_mass)
+    kick = time_step * inverse_mass
+    half = time_step / 2
+
+    def step(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        x, v, key = carry
+        key, normal_key = jax.random.split(key)
+        v = v + kick * force(x)
+        x = x + half * v
+        v = keep * v + noise * jax.random.normal(normal_key, v.shape, dtype)
+        x = wrap(x + half * v, edges)
+        return x, v, key
+
+    degrees = state.positions.size
+    hottest = (10 + 100 / degrees) * kT  # chi-squared fluctuations of few degrees of freedom are allowed for
+
+    def sample(
+        carry: tuple[Array, Array, Array, Array], _: None
+    ) -> tuple[tuple[Array, Array, Array, Array], Array]:
+        x, v, key, result = carry
+        # The number of steps is traced: XLA neither unrolls nor specialises the loop, so its bits never change.
+        x, v, key = jax.lax.fori_loop(0, stride, step, (x, v, key))
+        finite = jnp.isfinite(x).all() & jnp.isfinite(v).all()
+        hot = jnp.sum(v * v / inverse_mass) > degrees * hottest
+        code = jnp.where(
+            finite, jnp.where(hot, Result.UNSTABLE.value, Result.OK.value), Result.NONFINITE.value
+        )
+        result = jnp.where(result == Result.OK.value, code.astype(result.dtype), result)
+        return (x, v, key, result), x.T
+
+    carry = (state.positions.T, state.velocities.T, state.keys, state.result)
+    (x, v, key, result), samples = jax.lax.scan(sample, carry, None, length=n_samples)
+    return EngineState(x.T, v.T, key, result), samples
+
+
+def maxwell_state(
+    key: Key[Array, ""],
+    positions: Float[Array, "replica site dim"],
+    settings: LangevinSettings,
+    box: Float[Array, " dim"],
+) -> EngineState:
+    """Replicas at the given positions, wrapped into the box, with velocities of the Maxwell distribution."""
+    if positions.ndim != 3:
+        raise ValueError(f"positions have shape {positions.shape}, expected [replica site dim]")
+    velocity_key, replica_key = jax.random.split(key)
+    scale = jnp.sqrt(jnp.asarray(settings.kT * jnp.asarray(settings.inverse_mass), positions.dtype))
+    velocities = scale[:, None] * jax.random.normal(velocity_key, positions.shape, positions.dtype)
+    edges = closed_edges(box)
+    wrapped = jax.vmap(lambda x: wrap(x.T, edges).T)(positions)
+    n_replicas = positions.shape[0]
+    return EngineState(
+        wrapped, velocities, jax.random.split(replica_key, n_replicas), jnp.zeros(n_replicas, jnp.int32)
+    )
+
+
+def check_box(box: Float[np.ndarray, " dim"], n_sites: int, settings: LangevinSettings) -> None:
+    """Refuse a box, masses or settings that no simulation can have."""
+    if box.ndim != 1 or not np.all(box > 0):
+        raise ValueError(
+            f"box is {box}, expected one positive edge length per direction (inf for an open one)"
+        )
+    if np.shape(settings.inverse_mass) != (n_sites,):
+        raise ValueError(f"inverse_mass has shape {np.shape(settings.inverse_mass)}, expected ({n_sites},)")
+    time_step, friction, kT = (np.asarray(value, float) for value in settings[:3])
+    if not (time_step > 0 and kT > 0 and friction >= 0):
+        raise ValueError(f"time_step and kT must be positive and friction not negative, found {settings[:3]}")
+
+
+def with_precision(parameters: PyTree, dtype: DTypeLike) -> PyTree:
+    """The parameters with their real arrays in the given precision."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, parameters
+    )
+
+
+def _loop_parameters(parameters: PyTree, cutoff: Array, *, force: AnalyticForce | TableForce) -> PyTree:
+    """What the loop needs of the parameters of all replicas: their float32 copy, or the tables made from them.
+
+    Tables are made in the parameters' own precision and end in a bin of zeros for everything beyond the cutoff.
+    """
+    if isinstance(force, AnalyticForce):
+        return with_precision(parameters, jnp.float32)
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(parameters)))
+    exact_cutoff = cutoff.astype(dtype)
+    nodes = jnp.linspace(0, 1, force.n_bins + 1, dtype=dtype) * exact_cutoff**2
+
+    def table(parameters: PyTree) -> Float[Array, " bin"]:
+        bins = table_force_factor(force.pair_energy(parameters, nodes), cutoff=exact_cutoff)
+        return jnp.append(bins, 0).astype(jnp.float32)
+
+    return jax.vmap(table)(parameters)
+
+
+def _total_force(
+    force: AnalyticForce | TableForce, parameters: PyTree, edges: Float[Array, " dim"], cutoff: Array
+) -> Callable[[Float[Array, "dim site"]], Float[Array, "dim site"]]:
+    """The function from one replica's position rows to its forces, given its `_loop_parameters`."""
+    cutoff2 = cutoff * cutoff
+    if isinstance(force, TableForce):
+        per_bin = force.n_bins / cutoff2
+
+        def look_up(r2: Array) -> Array:
+            # Unsigned indices, and the barrier that keeps the gather out of the sum's loop, let both loops vectorise.
+            index = jnp.minimum((r2 * per_bin).astype(jnp.uint32), np.uint32(force.n_bins))
+            return jax.lax.optimization_barrier(parameters.at[index].get(mode="promise_in_bounds"))
+
+        return lambda rows: pair_forces(look_up, rows, edges)
+
+    def factor(r2: Array) -> Array:
+        return jnp.where(r2 < cutoff2, force.force_factor(parameters, r2), 0)
+
+    return lambda rows: pair_forces(
+        factor, rows, edges, column_multiple=_COLUMN_MULTIPLE if rows.shape[1] > _COLUMN_MULTIPLE else 1
+    )
+
+
+class _Constants(NamedTuple):
+    """What all replicas share, in float32 on the device."""
+
+    settings: LangevinSettings
+    edges: Float[Array, " dim"]
+    cutoff: Float[Array, ""]
+    stride: Int[Array, ""]
+
+
+def _run(
+    start: Int[Array, ""],
+    state: EngineState,
+    parameters: PyTree,
+    constants: _Constants,
+    *,
+    force: AnalyticForce | TableForce,
+    n_samples: int,
+    n_replicas: int,
+) -> tuple[EngineState, Float[Array, "replica sample site dim"]]:
+    """Simulate the n_replicas replicas from `start` on, given the `_loop_parameters` of all."""
+    settings, edges, cutoff, stride = constants
+
+    def replica(state: EngineState, parameters: PyTree) -> tuple[EngineState, Array]:
+        total = _total_force(force, parameters, edges, cutoff)
+        return integrate(total, state, settings, edges, stride, n_samples=n_samples)
+
+    mine = jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, n_replicas), (state, parameters)
+    )
+    return jax.vmap(replica)(*mine)
+
+
+def _forces(
+    positions: Float[Array, "replica site dim"],
+    parameters: PyTree,
+    edges: Float[Array, " dim"],
+    cutoff: Array,
+    *,
+    force: AnalyticForce | TableForce,
+) -> Float[Array, "replica site dim"]:
+    def replica(positions: Array, parameters: PyTree) -> Array:
+        return _total_force(force, parameters, edges, cutoff)(positions.T).T
+
+    return jax.vmap(replica)(positions, parameters)
+
+
+_compiled_loop_parameters = jax.jit(_loop_parameters, static_argnames="force")
+_STATIC = ("force", "n_samples", "n_replicas")
+_run_on_cpu = jax.jit(_run, static_argnames=_STATIC, compiler_options=CPU_COMPILER_OPTIONS)
+_run_elsewhere = jax.jit(_run, static_argnames=_STATIC)
+_compiled_forces = jax.jit(_forces, static_argnames="force")
+
+
+def is_on_cpu(array: Array) -> bool:
+    """Whether the array lies on the CPU, for which the compiler options are."""
+    return next(iter(array.devices())).platform == "cpu"
+
+
+def replica_groups(n_replicas: int, *, n_sites: int, n_workers: int) -> list[tuple[int, int]]:
+    """Start and size of the groups of replicas, each simulated by one program on one CPU core.
+
+    A thread per core, each with programs of its own, beats XLA's splitting of every operation over the cores.
+    """
+    size = min(-(-n_replicas // n_workers), max(1, _PAIRS_PER_PROGRAM // n_sites**2))
+    n_groups = -(-n_replicas // size)
+    n_groups = -(-n_groups // n_workers) * n_workers
+    size = -(-n_replicas // n_groups)
+    return [(start, min(size, n_replicas - start)) for start in range(0, n_replicas, size)]
+
+
+class PairEngine:
+    """BAOAB Langevin dynamics of n_sites equal sites with one pair force, many replicas at once, in float32.
+
+    All pairs are computed (best up to about 1500 sites), with the minimum image in an orthorhombic box.
+    Every replica has its own parameters: the leading axis of each leaf of `parameters` is the replica.
+
+    Args:
+        n_sites: number of sites.
+        box: edge lengths, inf for an open direction [length].
+        cutoff: the force is zero beyond it [length]; at most half the shortest edge.
+        settings: time step, friction, temperature, masses.
+        force: from a formula or from a table.
+
+    Raises:
+        ValueError: the box, the cutoff or the settings are impossible.
+
+    Example:
+        >>> def factor(k, r2):
+        ...     return -k * jnp.ones_like(r2)
+        >>> settings = LangevinSettings(0.01, 1.0, 1.0, jnp.ones(2))
+        >>> engine = PairEngine(2, jnp.full(3, jnp.inf), jnp.inf, settings, AnalyticForce(factor))
+        >>> state = engine.initial_state(jax.random.key(0), jnp.zeros((4, 2, 3)))
+        >>> state, positions = engine.run(state, jnp.ones(4), n_samples=5, stride=10)
+        >>> positions.shape
+        (4, 5, 2, 3)
+    """
+
+    def __init__(
+        self,
+        n_sites: int,
+        box: ArrayLike,
+        cutoff: float,
+        settings: LangevinSettings,
+        force: AnalyticForce | TableForce,
+    ) -> None:
+        edges = np.asarray(box, float)
+        check_box(edges, n_sites, settings)
+        if not 0 < cutoff <= edges.min() / 2 * (1 + 1e-6):
+            raise ValueError(
+                f"cutoff {cutoff} with box {edges}: the minimum image needs a positive cutoff of at most half the "
+                "shortest edge; shorten the cutoff or use a larger system"
+            )
+        if isinstance(force, TableForce) and not np.isfinite(cutoff):
+            raise ValueError("a table needs a finite cutoff, found inf: give the cutoff or use AnalyticForce")
+        self.n_sites = n_sites
+        self.box = jnp.asarray(edges, jnp.float32)
+        self.cutoff = float(cutoff)
+        self.settings = settings
+        self.force = force
+
+    def initial_state(self, key: Key[Array, ""], positions: ArrayLike) -> EngineState:
+        """Replicas at the given positions [length], wrapped into the box, with Maxwell velocities.
+
+        Raises:
+            ValueError: positions do not have the shape [replica, n_sites, dim].
+        """
+        expected = (self.n_sites, self.box.shape[0])
+        if np.ndim(positions) != 3 or np.shape(positions)[1:] != expected:
+            raise ValueError(
+                f"positions have shape {np.shape(positions)}, expected (replica, {expected[0]}, {expected[1]})"
+            )
+        return maxwell_state(key, jnp.asarray(positions, jnp.float32), self.settings, self.box)
+
+    def run(
+        self, state: EngineState, parameters: PyTree, *, n_samples: int, stride: int
+    ) -> tuple[EngineState, Float[Array, "replica sample site dim"]]:
+        """Simulate n_samples * stride steps and return the positions after every stride-th [length].
+
+        Compiled once per number of samples and of replicas. A replica that fails keeps its result code; the others
+        go on. The same state and parameters give the same bits, whatever the other replicas and the number of cores.
+
+        Args:
+            state: from `initial_state` or an earlier run.
+            parameters: of every replica, along the leading axis of each leaf.
+            n_samples: frames to return.
+            stride: steps between frames.
+
+        Raises:
+            ValueError: the parameters' leading axis is not the replica axis.
+        """
+        n_replicas = state.positions.shape[0]
+        _check_replica_axis(parameters, n_replicas)
+        inputs = (state, self._loop_parameters(parameters))
+        constants = self._constants(stride)
+        static = {"force": self.force, "n_samples": n_samples}
+        if not is_on_cpu(state.positions):
+            return _run_elsewhere(jnp.int32(0), *inputs, constants, n_replicas=n_replicas, **static)
+        n_workers = os.cpu_count() or 1
+        groups = replica_groups(n_replicas, n_sites=self.n_sites, n_workers=n_workers)
+
+        def simulate(group: tuple[int, int]) -> tuple[EngineState, Array]:
+            start, size = group
+            done = _run_on_cpu(jnp.int32(start), *inputs, constants, n_replicas=size, **static)
+            return jax.block_until_ready(done)
+
+        if len(groups) == 1:
+            return simulate(groups[0])
+        for size in {size for _, size in groups}:
+            # Zero steps: compiles once, here, rather than in every thread.
+            _run_on_cpu(jnp.int32(0), *inputs, self._constants(0), n_replicas=size, **static)
+        with concurrent.futures.ThreadPoolExecutor(n_workers) as pool:
+            parts = list(pool.map(simulate, groups))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+    def forces(
+        self, positions: Float[Array, "replica site dim"], parameters: PyTree
+    ) -> Float[Array, "replica site dim"]:
+        """The forces the dynamics uses [energy / length]."""
+        positions = jnp.asarray(positions, jnp.float32)
+        _check_replica_axis(parameters, positions.shape[0])
+        constants = self._constants(0)
+        return _compiled_forces(
+            positions, self._loop_parameters(parameters), constants.edges, constants.cutoff, force=self.force
+        )
+
+    def _constants(self, stride: int) -> _Constants:
+        settings = LangevinSettings(*(jnp.asarray(value, jnp.float32) for value in self.settings))
+        return _Constants(settings, closed_edges(self.box), jnp.float32(self.cutoff), jnp.int32(stride))
+
+    def _loop_parameters(self, parameters: PyTree) -> PyTree:
+        return _compiled_loop_parameters(parameters, jnp.float32(self.cutoff), force=self.force)
+
+
+def _check_replica_axis(parameters: PyTree, n_replicas: int) -> None:
+    for leaf in jax.tree.leaves(parameters):
+        if np.ndim(leaf) == 0 or np.shape(leaf)[0] != n_replicas:
+            raise ValueError(
+                f"a parameter array has shape {np.shape(leaf)}, expected the {n_replicas} replicas as the leading "
+                "axis: stack one set of parameters per replica"
+            )

@@ -1,0 +1,72 @@
+"""The multistate Bennett acceptance ratio over a pool of reference simulations.
+
+Shirts & Chodera (2008), doi:10.1063/1.2978177. Signs follow the paper: f_k = −log Z_k, anchored at
+f_0 = 0, and reduced potentials are u = βU.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from bayescg.errors import ConvergenceError
+
+
+class MbarSolution(NamedTuple):
+    """Free energies of the sampled states.
+
+    Attributes:
+        free_energies: f_k relative to the first state [dimensionless].
+        log_denominator: log Σ_k M_k exp(f_k − u_k(x_n)) of each frame.
+    """
+
+    free_energies: np.ndarray
+    log_denominator: np.ndarray
+
+
+def solve_mbar(
+    reduced_energies: np.ndarray,
+    n_frames: np.ndarray,
+    *,
+    start: np.ndarray | None = None,
+    tolerance: float = 1e-10,
+    max_iterations: int = 200,
+) -> MbarSolution:
+    """Free energies that satisfy MBAR's equations (eq. 11), by Newton steps safeguarded by fixed-point steps.
+
+    Args:
+        reduced_energies: u_k(x_n) of every frame in every state [state frame].
+        n_frames: frames drawn from each state, in the order of the frames [state].
+        start: initial free energies [state].
+        tolerance: largest change of a free energy at convergence.
+        max_iterations: steps before giving up.
+
+    Raises:
+        ConvergenceError: when the equations are not solved, as when two states share no frames.
+    """
+    free = np.zeros(len(n_frames)) if start is None else start - start[0]
+    log_counts = np.log(n_frames)
+
+    def residual(f: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        log_denominator = logsumexp((log_counts + f)[:, None] - reduced_energies, axis=0)
+        log_weights = -reduced_energies - log_denominator
+        log_sums = logsumexp(log_weights, axis=1)
+        return f + log_sums, log_denominator, log_weights - log_sums[:, None]
+
+    error, log_denominator, log_weights = residual(free)
+    for _ in range(max_iterations):
+        if np.max(np.abs(error)) < tolerance:
+            return MbarSolution(free - free[0], log_denominator - free[0])
+        mixing = np.exp((log_counts + free)[:, None] - reduced_energies - log_denominator)
+        jacobian = np.eye(len(free)) - np.exp(log_weights) @ mixing.T
+        newton = free - np.linalg.lstsq(jacobian, error, rcond=1e-12)[0]
+        candidate = residual(newton)
+        if np.max(np.abs(candidate[0])) < 0.9 * np.max(np.abs(error)):
+            free, (error, log_denominator, log_weights) = newton, candidate
+        else:
+            free = free - error
+            error, log_denominator, log_weights = residual(free)
+    raise ConvergenceError(
+        f"MBAR did not converge in {max_iterations} steps (largest residual {np.max(np.abs(error)):.1e}):"
+        " two reference simulations share too few configurations; add one between them"
+    )
