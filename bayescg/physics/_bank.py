@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import linprog
 from scipy.special import logsumexp
 
+from bayescg.data import statistical_inefficiency
 from bayescg.errors import InputError
 from bayescg.physics._mbar import solve_mbar
 
@@ -105,6 +106,18 @@ class ReferenceBank:
         """Short identity of the anchor: its temperature and coefficients."""
         text = self.beta.hex() + self.coefficients[0].astype("<f8").tobytes().hex()
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def independent_frames(self) -> float:
+        """Pooled frames over the statistical inefficiency of each reference (mean over its features)."""
+        total = 0.0
+        for reference in self.references:
+            n_replicas, n_samples, _ = reference.features.shape
+            varying = reference.features.std(axis=(0, 1)) > 0.0
+            flat = reference.features[..., varying].reshape(reference.n_frames, -1)
+            total += reference.n_frames / float(
+                np.mean(statistical_inefficiency(flat, lengths=[n_samples] * n_replicas)) if flat.size else 1.0
+            )
+        return total
 
     def free_energies(self) -> np.ndarray:
         """−log Z_k + log Z_anchor of the references [dimensionless]."""

@@ -28,9 +28,10 @@ CPU_COMPILER_OPTIONS = {
 # 343 sites); with a table the gather dominates and filling up only costs.
 _COLUMN_MULTIPLE = 16
 
-# Pairs that one program should have per step, to hide XLA's cost per operation (a few replicas of 343 sites); more
-# fall out of the core's cache.
-_PAIRS_PER_PROGRAM = 500_000
+# Pairs that one program should have per step: enough to hide XLA's cost per operation, but more fall out of the core's
+# cache. With a table a batch gains nothing at 343 sites with jax 0.10, and is three times slower with jax 0.12.
+_PAIRS_WITH_FORMULA = 500_000
+_PAIRS_WITH_TABLE = 100_000
 
 # Added to the squared distance of a site to itself and to the columns that fill up: beyond every cutoff.
 _NO_PAIR = np.float32(np.inf)
@@ -334,6 +335,8 @@ def _run(
     mine = jax.tree.map(
         lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, n_replicas), (state, parameters)
     )
+    if n_replicas == 1:  # without a batch axis, whose cost for tables grew with jax 0.12
+        return jax.tree.map(lambda leaf: leaf[None], replica(*jax.tree.map(lambda leaf: leaf[0], mine)))
     return jax.vmap(replica)(*mine)
 
 
@@ -363,12 +366,13 @@ def is_on_cpu(array: Array) -> bool:
     return next(iter(array.devices())).platform == "cpu"
 
 
-def replica_groups(n_replicas: int, *, n_sites: int, n_workers: int) -> list[tuple[int, int]]:
+def replica_groups(n_replicas: int, *, n_sites: int, n_workers: int, n_pairs: int) -> list[tuple[int, int]]:
     """Start and size of the groups of replicas, each simulated by one program on one CPU core.
 
-    A thread per core, each with programs of its own, beats XLA's splitting of every operation over the cores.
+    A thread per core, each with programs of its own, beats XLA's splitting of every operation over the cores. A
+    program has about n_pairs pairs per step, or a single replica.
     """
-    size = min(-(-n_replicas // n_workers), max(1, _PAIRS_PER_PROGRAM // n_sites**2))
+    size = min(-(-n_replicas // n_workers), max(1, n_pairs // n_sites**2))
     n_groups = -(-n_replicas // size)
     n_groups = -(-n_groups // n_workers) * n_workers
     size = -(-n_replicas // n_groups)
@@ -463,7 +467,8 @@ class PairEngine:
         if not is_on_cpu(state.positions):
             return _run_elsewhere(jnp.int32(0), *inputs, constants, n_replicas=n_replicas, **static)
         n_workers = os.cpu_count() or 1
-        groups = replica_groups(n_replicas, n_sites=self.n_sites, n_workers=n_workers)
+        n_pairs = _PAIRS_WITH_TABLE if isinstance(self.force, TableForce) else _PAIRS_WITH_FORMULA
+        groups = replica_groups(n_replicas, n_sites=self.n_sites, n_workers=n_workers, n_pairs=n_pairs)
 
         def simulate(group: tuple[int, int]) -> tuple[EngineState, Array]:
             start, size = group

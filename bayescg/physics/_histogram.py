@@ -93,6 +93,8 @@ class WeeksChandlerAndersen(HistogramPair):
             raise InputError(
                 f"potential '{self.name}': inner {self.inner} must lie between 0 and the cutoff {self.cutoff}"
             )
+        if self.n_nodes < 2:
+            raise InputError(f"potential '{self.name}': n_nodes {self.n_nodes} must be at least 2")
 
     def formula(self, r2: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
         attraction = (self.sigma**2 / r2) ** 3

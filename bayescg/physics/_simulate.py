@@ -19,6 +19,12 @@ from bayescg.physics._reduce import TABLE_BINS, FrameReducer, table_nodes
 from bayescg.physics._result import throw
 
 
+Snapshot = dict[str, np.ndarray]
+"""Everything a simulation needs to go on, as arrays."""
+OnChunk = Callable[[float, Callable[[], Snapshot]], None]
+BLOCK = ("features", "virial", "pair_counts")
+
+
 class SimulationSettings(NamedTuple):
     """How references are simulated.
 
@@ -123,7 +129,8 @@ class Simulator:
         key: Key[Array, ""],
         n_samples: int,
         purpose: str = "search",
-        on_chunk: Callable[[float], None] | None = None,
+        on_chunk: OnChunk | None = None,
+        resume: Snapshot | None = None,
     ) -> list[Reference]:
         """Reference simulations of one or several potentials side by side.
 
@@ -135,7 +142,9 @@ class Simulator:
             key: PRNG key.
             n_samples: samples kept per replica.
             purpose: recorded in the references.
-            on_chunk: called after every compiled call with the time simulated in it, all replicas together [time].
+            on_chunk: called after every compiled call with the time simulated in it, all replicas together [time],
+                and a function that returns a snapshot to resume from.
+            resume: such a snapshot; the simulation goes on from it to the same bits.
 
         Raises:
             SimulationError: a replica left the finite numbers, or did not equilibrate.
@@ -147,7 +156,30 @@ class Simulator:
         parameters = self._parameters([p for p in potentials for _ in range(each)])
         state = self.engine.initial_state(key, starts)
         done, blocks = -settings.equilibration, []
-        positions = np.asarray(state.positions)
+        positions = np.asarray(state.positions)[:, None]
+        if resume is not None:
+            done, blocks, positions = int(resume["done"]), [[resume[n] for n in BLOCK]], resume["kept_positions"]
+            state = EngineState(
+                jnp.asarray(resume["positions"]),
+                jnp.asarray(resume["velocities"]),
+                jax.random.wrap_key_data(jnp.asarray(resume["keys"])),
+                jnp.asarray(resume["result"]),
+            )
+
+        def snapshot() -> Snapshot:
+            arrays = [np.concatenate(c, axis=1) for c in zip(*blocks, strict=True)] or [np.zeros((n_replicas, 0, 0))] * 3
+            return {
+                "done": np.asarray(done),
+                "kept_positions": positions,
+                "positions": np.asarray(state.positions),
+                "velocities": np.asarray(state.velocities),
+                "keys": np.asarray(jax.random.key_data(state.keys)),
+                "result": np.asarray(state.result),
+                **dict(zip(BLOCK, arrays, strict=True)),
+            }
+
+        if resume is not None and resume[BLOCK[0]].shape[1] == 0:
+            blocks = []
         while done < n_samples:
             state, samples = self.engine.run(state, parameters, n_samples=settings.chunk, stride=settings.stride)
             throw(np.asarray(state.result), stage=f"{purpose} simulation")
@@ -157,7 +189,7 @@ class Simulator:
                 blocks.append([a.reshape(*positions.shape[:2], -1) for a in self.reducer(flat)])
             done += settings.chunk
             if on_chunk is not None:
-                on_chunk(settings.chunk * settings.stride * settings.time_step * n_replicas)
+                on_chunk(settings.chunk * settings.stride * settings.time_step * n_replicas, snapshot)
         features, virial, counts = (np.concatenate(column, axis=1) for column in zip(*blocks, strict=True))
         final = final_configurations(state, positions)
         return [

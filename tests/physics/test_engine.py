@@ -338,6 +338,6 @@ def test_impossible_arguments_are_refused_with_a_remedy():
 @pytest.mark.parametrize("n_workers", [1, 2, 16])
 @pytest.mark.parametrize("n_sites", [1, 343, 3000])
 def test_groups_cover_all_replicas_once(n_replicas, n_workers, n_sites):
-    groups = replica_groups(n_replicas, n_sites=n_sites, n_workers=n_workers)
+    groups = replica_groups(n_replicas, n_sites=n_sites, n_workers=n_workers, n_pairs=500_000)
     covered = [replica for start, size in groups for replica in range(start, start + size)]
     assert covered == list(range(n_replicas))

@@ -1,0 +1,73 @@
+"""Which combinations of parameters the data determine: Fisher information against the prior."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from bayescg.inference import Calibration
+
+
+class Identifiability(NamedTuple):
+    """Directions of parameter space, best constrained first.
+
+    Attributes:
+        fisher_eigenvalue: curvature of the log likelihood per frame along the direction, which has unit length in
+            the unconstrained coordinates [direction].
+        prior_relative: λ = N vᵀHv / (g vᵀΛ̄v), information of the data against the prior's [direction].
+        contraction: λ/(1 + λ) [direction].
+        directions: v, unit length [direction coordinate].
+        independent_frames: N/g, what the correlated frames are worth in this direction [direction].
+        fluctuation_ratio: variance of the direction's statistic in the data over that in the model; 1 where the
+            model reproduces the data's fluctuations [direction].
+    """
+
+    fisher_eigenvalue: np.ndarray
+    prior_relative: np.ndarray
+    contraction: np.ndarray
+    directions: np.ndarray
+    independent_frames: np.ndarray
+    fluctuation_ratio: np.ndarray
+
+    @property
+    def effective_parameters(self) -> float:
+        """Number of parameter combinations that the data decide, Σ λ/(1 + λ)."""
+        return float(np.sum(self.contraction))
+
+
+def identifiability(
+    calibration: Calibration, scores: np.ndarray, *, null_tolerance: float = 1e-10
+) -> Identifiability:
+    """Generalised eigenvectors of the data's information against the prior's.
+
+    Args:
+        calibration: curvature H, long-run covariance J and the prior's Λ̄ at the MAP.
+        scores: per-frame scores in the unconstrained coordinates [frame coordinate].
+        null_tolerance: directions with less than this share of the largest information count as none at all.
+    """
+    n = len(scores)
+    information = n * (calibration.curvature + calibration.curvature.T) / 2.0
+    prior = calibration.prior_score_covariance
+    prior = (prior + prior.T) / 2.0 + 1e-14 * np.trace(prior) / len(prior) * np.eye(len(prior))
+    values, vectors = scipy.linalg.eigh(information, prior)
+    order = np.argsort(values)[::-1]
+    directions = (vectors[:, order] / np.linalg.norm(vectors[:, order], axis=0)).T
+    fisher = np.einsum("di,ij,dj->d", directions, information / n, directions)
+    against = np.einsum("di,ij,dj->d", directions, prior, directions)
+    largest = max(float(np.max(fisher)), 1e-300)
+    informed = fisher > null_tolerance * largest
+    safe = np.where(informed, fisher, 1.0)
+    long_run = np.einsum("di,ij,dj->d", directions, calibration.data_covariance, directions)
+    centred = scores - scores.mean(axis=0)
+    variance = np.mean((centred @ directions.T) ** 2, axis=0)
+    ratio = np.where(informed, variance / safe, np.nan)
+    g = np.where(informed, np.maximum(long_run / np.where(variance > 0, variance, 1.0), 1.0), np.nan)
+    relative = np.where(informed, n * fisher / np.where(informed, g, 1.0) / against, 0.0)
+    return Identifiability(
+        fisher_eigenvalue=np.where(informed, fisher, 0.0),
+        prior_relative=relative,
+        contraction=relative / (1.0 + relative),
+        directions=directions,
+        independent_frames=n / g,
+        fluctuation_ratio=ratio,
+    )

@@ -1,0 +1,519 @@
+"""The one driver: start → MAP → draw → verify by fresh simulation → draw again, until the check passes."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from bayescg.data import statistical_inefficiency
+from bayescg.errors import ConvergenceError
+from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draws, symmetric_root
+from bayescg.inference._checkpoint import Checkpoints, arrays_to_tree, tree_to_arrays
+from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
+from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
+from bayescg.inference._posterior import Mode, Posterior, maximise
+from bayescg.inference._prior import Prior
+from bayescg.inference._verify import FLOOR_LIMIT, Verification, mean_covariance, verify
+from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
+from bayescg.progress import Progress, SilentProgress
+
+CHECKPOINT_SECONDS = 20.0
+SETTLED_NOISE = 0.35
+"""Noise of the surrogate before its verification, in calibrated standard deviations per direction."""
+
+
+class SimulatorLike(Protocol):
+    """Anything that simulates potentials and reduces the frames; see `physics.Simulator`."""
+
+    def simulate(
+        self,
+        potentials: Sequence[Potential],
+        *,
+        starts: Float[np.ndarray, "replica site dim"],
+        key: Key[Array, ""],
+        n_samples: int,
+        purpose: str = ...,
+        on_chunk: Callable[[float, Callable[[], dict[str, np.ndarray]]], None] | None = ...,
+        resume: dict[str, np.ndarray] | None = ...,
+    ) -> list[Reference]: ...
+
+
+class Problem(NamedTuple):
+    """What is to be inferred from what.
+
+    Attributes:
+        prior: the prior on the potential.
+        statistics: the data's sufficient statistics.
+        beta: 1/kT [1/energy].
+        simulator: makes reference simulations.
+        start: unconstrained coordinates where the search begins [coordinate].
+        configurations: configurations of the data, as starts of simulations [configuration site dim].
+        coarse_simulator: the same simulator at a longer time step, to measure the sampler's bias; or None.
+        coarse_factor: how much longer its time step is.
+    """
+
+    prior: Prior
+    statistics: SufficientStatistics
+    beta: float
+    simulator: SimulatorLike
+    start: np.ndarray
+    configurations: np.ndarray
+    coarse_simulator: SimulatorLike | None = None
+    coarse_factor: float = 3.0
+
+
+class FitSettings(NamedTuple):
+    """How much work is done.
+
+    Attributes:
+        seed: of every random number.
+        n_replicas: replicas that run together; a multiple of the number of verification draws.
+        search_samples: samples per replica of a search reference.
+        max_search: most search references.
+        search_tolerance: largest last step, in calibrated standard deviations per direction.
+        verification_draws: calibrated posterior draws simulated afresh in each round.
+        max_verification_samples: most samples per replica of a verification simulation.
+        max_rounds: most verification rounds; 0 leaves the posterior unverified.
+        least_effective_frames: reweighting limit of the search and of the barrier.
+        n_chains: NUTS chains.
+        n_warmup: adaptation iterations.
+        n_draws: kept draws per chain.
+    """
+
+    seed: int = 0
+    n_replicas: int = 16
+    search_samples: int = 40
+    max_search: int = 30
+    search_tolerance: float = 0.5
+    verification_draws: int = 8
+    max_verification_samples: int = 2000
+    max_rounds: int = 3
+    least_effective_frames: float = 50.0
+    n_chains: int = 4
+    n_warmup: int = 400
+    n_draws: int = 500
+
+
+class SamplerBias(NamedTuple):
+    """Bias of simulated averages from the finite time step, by Richardson extrapolation.
+
+    A second simulation at the MAP with `factor` times the time step has factor² times the bias, so their
+    difference over (factor² − 1) estimates the bias at the time step in use.
+
+    Attributes:
+        factor: ratio of the time steps.
+        rms: estimated bias, root mean square over directions with the estimate's own noise subtracted
+            [calibrated posterior sd].
+        noise: standard error of the estimate per direction [calibrated posterior sd].
+        shift: estimated bias of each whitened direction, noise included [direction].
+    """
+
+    factor: float
+    rms: float
+    noise: float
+    shift: np.ndarray
+
+
+class FitResult(NamedTuple):
+    """The posterior and everything that vouches for it.
+
+    Attributes:
+        mode: MAP and Laplace approximation on the final bank.
+        calibration: the calibrated covariance.
+        likelihood: the final likelihood.
+        draws: raw NUTS draws with diagnostics.
+        calibrated: calibrated draws [chain draw coordinate].
+        effective_frames: effective reference frames at the calibrated draws [chain draw].
+        verifications: one per round.
+        bank: all reference simulations.
+        search_path: the z that search references were run at [reference coordinate].
+        search_converged: whether the last search step was within tolerance.
+        in_hull: whether the data's mean features lie in the convex hull of the references'.
+        independent_reference_frames: reference frames over their statistical inefficiency (mean over features).
+        sampler_bias: estimated bias of ⟨φ⟩ from the finite time step [direction], or None where not measured.
+        seconds: wall time per stage.
+    """
+
+    mode: Mode
+    calibration: Calibration
+    likelihood: RelativeEntropy
+    draws: NutsDraws
+    calibrated: np.ndarray
+    effective_frames: np.ndarray
+    verifications: tuple[Verification, ...]
+    bank: ReferenceBank
+    search_path: np.ndarray
+    search_converged: bool
+    in_hull: bool
+    independent_reference_frames: float
+    sampler_bias: SamplerBias | None
+    seconds: dict[str, float]
+
+
+class _Clock:
+    def __init__(self, progress: Progress):
+        self.seconds: dict[str, float] = {}
+        self._progress, self._name, self._start = progress, "", 0.0
+
+    def stage(self, name: str, key: str, *, total: float | None, unit: str) -> None:
+        self.stop()
+        self._name, self._start = key, time.perf_counter()
+        self._progress.stage(name, total=total, unit=unit)
+
+    def stop(self) -> None:
+        if self._name:
+            elapsed = time.perf_counter() - self._start
+            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + elapsed
+            self._name = ""
+
+
+class Fitter:
+    """Runs the stages in order, each of them resumable to the same bits.
+
+    Args:
+        problem: what is to be inferred.
+        settings: how much work is done.
+        checkpoints: where the stages leave their state; None keeps nothing.
+        progress: who listens.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: FitSettings,
+        *,
+        checkpoints: Checkpoints | None = None,
+        progress: Progress | None = None,
+    ):
+        self.problem, self.settings = problem, settings
+        self.checkpoints = checkpoints
+        self.progress = progress if progress is not None else SilentProgress()
+        self.posterior = Posterior(problem.prior)
+        self._clock = _Clock(self.progress)
+        self._root = jax.random.key(settings.seed)
+        self._nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
+
+    def run(self) -> FitResult:
+        """The whole inference.
+
+        Raises:
+            ConvergenceError: the search did not settle.
+            SimulationError: a simulation failed.
+        """
+        bank, mode, path, converged = self._search()
+        if self.settings.max_rounds > 0:
+            bank, mode = self._settle(bank, mode)
+        bias = self._sampler_bias(bank, mode)
+        verifications: list[Verification] = []
+        for round_ in range(self.settings.max_rounds):
+            calibration = self.calibrate(bank, mode)
+            draws = self._sample(bank, mode, f"round_{round_}", n_draws=max(50, self.settings.n_draws // 5))
+            bank, check = self._verify(bank, mode, calibration, draws, round_)
+            verifications.append(check)
+            mode = self._maximise(bank, mode.z)
+            if check.verdict == "passed":
+                break
+        calibration = self.calibrate(bank, mode)
+        draws = self._sample(bank, mode, "final", n_draws=self.settings.n_draws)
+        self._clock.stage("calibrating", "calibrate", total=None, unit="")
+        calibrated = self._calibrated(draws, mode, calibration, "final")
+        likelihood = self.likelihood(bank)
+        effective = self._effective_frames(calibrated, likelihood)
+        self._clock.stop()
+        self.progress.finish()
+        return FitResult(
+            mode, calibration, likelihood, draws, calibrated, effective, tuple(verifications), bank, path,
+            converged, bank.contains(self.problem.statistics.features.mean(axis=0)), bank.independent_frames(),
+            bias, dict(self._clock.seconds),
+        )  # fmt: skip
+
+    def likelihood(self, bank: ReferenceBank) -> RelativeEntropy:
+        """The likelihood with log Z from a bank."""
+        return relative_entropy(self.problem.statistics, bank.surrogate())
+
+    def calibrate(self, bank: ReferenceBank, mode: Mode) -> Calibration:
+        """The calibrated covariance at the MAP."""
+        z, likelihood = jnp.asarray(mode.z), self.likelihood(bank)
+        n = self.problem.statistics.n_frames
+        jacobian = np.asarray(self.posterior.coefficient_jacobian(z))
+        return calibrate(
+            self.problem.statistics,
+            beta=self.problem.beta,
+            coefficient_jacobian=jacobian,
+            curvature=-np.asarray(self.posterior.likelihood_hessian(z, likelihood)) / n,
+            prior_precision=-np.asarray(self.posterior.prior_hessian(z)),
+            prior_score_covariance=np.asarray(
+                self.problem.prior.score_covariance(z, key=self._key("prior score"))
+            ),
+            feature_error=bank.feature_covariance_error(np.asarray(self.posterior.coefficients(z))),
+        )
+
+    def _key(self, name: str) -> Key[Array, ""]:
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        return jax.random.fold_in(self._root, number)
+
+    # Search -----------------------------------------------------------------------------------------------
+
+    def _search(self) -> tuple[ReferenceBank, Mode, np.ndarray, bool]:
+        """Trust-region search for the MAP, one reference simulation per step."""
+        settings = self.settings
+        self._clock.stage("searching the MAP", "search", total=None, unit="references")
+        z, path, bank, mode = np.asarray(self.problem.start, float), [], None, None
+        converged, step_size = False, np.inf
+        for iteration in range(settings.max_search):
+            reference = self._simulate([z], f"search_{iteration:03d}", settings.search_samples, bank, "search")
+            path.append(z)
+            bank = (
+                ReferenceBank(self.problem.beta, tuple(reference))
+                if bank is None
+                else bank.with_references(*reference)
+            )
+            mode = self._maximise(bank, z)
+            step_size = self._distance(mode, mode.z - z)
+            inside = bank.contains(self.problem.statistics.features.mean(axis=0))
+            self.progress.update(
+                iteration + 1,
+                metrics={
+                    "references": str(iteration + 1),
+                    "step": f"{step_size:.2f} sd",
+                    "n_eff": f"{mode.effective_frames:.0f}",
+                    "in hull": "yes" if inside else "no",
+                },
+            )
+            z = mode.z
+            if mode.interior and step_size < settings.search_tolerance and inside:
+                converged = True
+                break
+        assert bank is not None and mode is not None
+        if not converged and (not mode.interior or step_size > 10.0):
+            raise ConvergenceError(
+                f"the search did not reach a maximum in {settings.max_search} reference simulations (last step"
+                f" {step_size:.1f} standard deviations); give a better start, a narrower prior or more references"
+            )
+        return bank, mode, np.asarray(path), converged
+
+    def _settle(self, bank: ReferenceBank, mode: Mode) -> tuple[ReferenceBank, Mode]:
+        """A longer simulation at the MAP, so that the surrogate's own noise is small before it is verified."""
+        n_samples = self._samples_for(SETTLED_NOISE, self.settings.n_replicas, bank, mode, self.calibrate(bank, mode))
+        reference = self._simulate([mode.z], "settle", n_samples, bank, "search")
+        bank = bank.with_references(*reference)
+        return bank, self._maximise(bank, mode.z)
+
+    def _sampler_bias(self, bank: ReferenceBank, mode: Mode) -> SamplerBias | None:
+        """Compare the reference at the MAP with one at a longer time step; None where the simulator has none."""
+        coarse, factor = self.problem.coarse_simulator, self.problem.coarse_factor
+        if coarse is None or self.settings.max_rounds == 0:
+            return None
+        to_shift = self._to_shift(mode, self.calibrate(bank, mode))
+        fine = bank.references[-1]
+        n_samples = fine.features.shape[1]
+        self._clock.stage("measuring the sampler's bias", "sampler bias", total=None, unit="time simulated")
+        other = self._simulate([mode.z], "coarse", n_samples, bank, "time-step check", coarse)[0]
+        weights = bank.weights(other.coefficients)
+        own = bank.feature_covariance_error(other.coefficients, projection=to_shift)
+        difference = to_shift @ (other.features.reshape(other.n_frames, -1).mean(axis=0) - weights @ bank.features)
+        noise = own + mean_covariance(other.features @ to_shift.T)
+        scale = factor**2 - 1.0
+        variance = float(np.trace(noise)) / len(difference)
+        rms = np.sqrt(max(float(np.mean(difference**2)) - variance, 0.0)) / scale
+        return SamplerBias(factor, rms, np.sqrt(variance) / scale, difference / scale)
+
+    def _to_shift(self, mode: Mode, calibration: Calibration) -> np.ndarray:
+        """Matrix from an error of ⟨φ⟩ to the shift of the posterior mean in calibrated sd [direction feature]."""
+        whiten = np.linalg.pinv(symmetric_root(calibration.covariance), rcond=1e-10, hermitian=True)
+        jacobian = np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(mode.z)))
+        return self.problem.statistics.n_frames * self.problem.beta * whiten @ mode.covariance @ jacobian.T
+
+    def _maximise(self, bank: ReferenceBank, start: np.ndarray) -> Mode:
+        least = max(
+            min(self.settings.least_effective_frames, 0.5 * bank.n_frames[-1]), 0.1 * float(bank.n_frames[-1])
+        )
+        return maximise(self.posterior, self.likelihood(bank), start, least_effective_frames=least)
+
+    def _distance(self, mode: Mode, step: np.ndarray) -> float:
+        """Length of a step in calibrated standard deviations per direction.
+
+        Correlated data count for N / g frames: the curvature of the log density is scaled to that.
+        """
+        z = jnp.asarray(mode.z)
+        prior = -np.asarray(self.posterior.prior_hessian(z))
+        total = np.linalg.inv(mode.covariance)
+        g = self._mean_inefficiency()
+        scaled = (total - prior) / g + prior
+        return float(np.sqrt(max(step @ scaled @ step, 0.0) / len(step)))
+
+    def _mean_inefficiency(self) -> float:
+        statistics = self.problem.statistics
+        varying = statistics.features[:, statistics.features.std(axis=0) > 0.0]
+        return float(np.mean(statistical_inefficiency(varying, lengths=statistics.trajectory_lengths())))
+
+    # Simulation -------------------------------------------------------------------------------------------
+
+    def _simulate(
+        self,
+        points: Sequence[np.ndarray],
+        name: str,
+        n_samples: int,
+        bank: ReferenceBank | None,
+        purpose: str,
+        simulator: SimulatorLike | None = None,
+    ) -> list[Reference]:
+        """Reference simulations at given z, from a checkpoint where one exists."""
+        n_replicas = self.settings.n_replicas
+        saved = self.checkpoints.load(name) if self.checkpoints else None
+        if saved is not None:
+            return [_unpack_reference(saved, k) for k in range(len(points))]
+        partial = f"{name}_partial"
+        resume = self.checkpoints.load(partial) if self.checkpoints else None
+        last = time.monotonic()
+        simulated = 0.0
+
+        def on_chunk(amount: float, snapshot: Callable[[], dict[str, np.ndarray]]) -> None:
+            nonlocal last, simulated
+            simulated += amount
+            if purpose == "verification":
+                self.progress.update(simulated, metrics={"simulated": f"{simulated:.4g}"})
+            if self.checkpoints and time.monotonic() - last > CHECKPOINT_SECONDS:
+                self.checkpoints.save(partial, snapshot())
+                last = time.monotonic()
+
+        potentials = [self.problem.prior.potential(jnp.asarray(z)) for z in points]
+        references = (simulator or self.problem.simulator).simulate(
+            potentials,
+            starts=self._starts(n_replicas, points[0], bank, name),
+            key=self._key(f"simulate {name}"),
+            n_samples=n_samples,
+            purpose=purpose,
+            on_chunk=on_chunk,
+            resume=resume,
+        )
+        if self.checkpoints:
+            self.checkpoints.save(name, _pack_references(references))
+            self.checkpoints.discard(partial)
+        return references
+
+    def _starts(self, n: int, z: np.ndarray, bank: ReferenceBank | None, name: str) -> np.ndarray:
+        """Dispersed starts: half from the data, half from references in proportion to their weight at z."""
+        rng = np.random.default_rng([self.settings.seed, *name.encode()])
+        data = self.problem.configurations
+        from_data = data[rng.choice(len(data), n, replace=len(data) < n)]
+        if bank is None:
+            return from_data
+        weights = bank.weights(np.asarray(self.posterior.coefficients(jnp.asarray(z))))
+        share = np.bincount(bank.reference_index, weights=weights, minlength=len(bank.references))
+        chosen = rng.choice(len(share), n, p=share / share.sum())
+        starts = np.array(from_data)
+        for i in range(n // 2):
+            pool = bank.references[chosen[i]].configurations
+            if len(pool):
+                starts[2 * i] = pool[rng.integers(len(pool))]
+        return starts
+
+    # Sampling and verification ----------------------------------------------------------------------------
+
+    def _sample(self, bank: ReferenceBank, mode: Mode, name: str, *, n_draws: int) -> NutsDraws:
+        """NUTS on the surrogate, in checkpointed chunks."""
+        settings, total = self.settings, self.settings.n_warmup + n_draws
+        chunk = 50
+        self._clock.stage("sampling the posterior", "sample", total=total, unit="draws")
+        target = Target(
+            self.likelihood(bank),
+            jnp.asarray(mode.z),
+            jnp.asarray(symmetric_root(mode.covariance)),
+            jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
+        )
+        state = self._nuts.initial_state(self._key(f"nuts {name}"), target, n_chains=settings.n_chains)
+        done, parts = 0, []
+        saved = self.checkpoints.load(f"nuts_{name}") if self.checkpoints else None
+        if saved is not None:
+            done = int(saved["done"])
+            state = arrays_to_tree(saved, state)
+            parts = [NutsDraws(*(saved[field] for field in NutsDraws._fields))] if done > settings.n_warmup else []
+        last = time.monotonic()
+        while done < total:
+            n = min(chunk, (settings.n_warmup if done < settings.n_warmup else total) - done)
+            state, draws = self._nuts.step(state, target, n=n)
+            if done >= settings.n_warmup:
+                parts.append(draws)
+            done += n
+            self.progress.update(
+                done,
+                metrics={
+                    "leapfrog steps": f"{draws.n_steps.mean():.1f}",
+                    "divergences": str(sum(int(p.diverging.sum()) for p in parts)),
+                },
+            )
+            if self.checkpoints and (time.monotonic() - last > CHECKPOINT_SECONDS or done == total):
+                kept = concatenate_draws(parts)._asdict() if parts else {}
+                self.checkpoints.save(
+                    f"nuts_{name}", {"done": np.asarray(done), **tree_to_arrays(state), **kept}
+                )
+                last = time.monotonic()
+        return concatenate_draws(parts)
+
+    def _calibrated(self, draws: NutsDraws, mode: Mode, calibration: Calibration, name: str) -> np.ndarray:
+        rng = np.random.default_rng([self.settings.seed, *f"calibrated {name}".encode()])
+        return calibrated_draws(draws.z, mode.z, calibration, rng=rng)
+
+    def _effective_frames(self, z: np.ndarray, likelihood: RelativeEntropy) -> np.ndarray:
+        flat = jnp.asarray(z.reshape(-1, z.shape[-1]))
+        values = jax.lax.map(lambda point: self.posterior.effective_frames(point, likelihood), flat, batch_size=16)
+        return np.asarray(values).reshape(z.shape[:-1])
+
+    def _verify(
+        self, bank: ReferenceBank, mode: Mode, calibration: Calibration, draws: NutsDraws, round_: int
+    ) -> tuple[ReferenceBank, Verification]:
+        """Fresh simulations at random calibrated draws; they join the bank whatever the verdict."""
+        settings = self.settings
+        calibrated = self._calibrated(draws, mode, calibration, f"round {round_}").reshape(-1, len(mode.z))
+        rng = np.random.default_rng([settings.seed, round_, 7])
+        points = calibrated[rng.choice(len(calibrated), settings.verification_draws, replace=False)]
+        per_draw = settings.n_replicas // settings.verification_draws
+        n_samples = self._samples_for(0.85 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
+        self._clock.stage(
+            f"verifying at {len(points)} draws, round {round_ + 1}", "verify", total=None, unit="time simulated"
+        )
+        fresh = self._simulate(list(points), f"verification_{round_}", n_samples, bank, "verification")
+        jacobians = [np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(z))) for z in points]
+        check = verify(
+            bank,
+            fresh,
+            jacobians,
+            n_frames=self.problem.statistics.n_frames,
+            laplace_covariance=mode.covariance,
+            calibrated_covariance=calibration.covariance,
+        )
+        self.progress.message(
+            f"round {round_ + 1}: verification {check.verdict}, error {np.median(check.rms_error):.2f} sd (median),"
+            f" {check.rms_error.max():.2f} (largest), noise floor {check.noise_floor.max():.2f}"
+        )
+        return bank.with_references(*fresh), check
+
+    def _samples_for(
+        self, noise: float, n_replicas: int, bank: ReferenceBank, mode: Mode, calibration: Calibration
+    ) -> int:
+        """Samples per replica that bring the noise of a simulated mean down to a number of calibrated sd."""
+        settings = self.settings
+        to_shift = self._to_shift(mode, calibration)
+        last = bank.references[-1]
+        per_frame = np.trace(mean_covariance(last.features @ to_shift.T)) * last.n_frames / len(mode.z)
+        needed = np.ceil(per_frame / noise**2 / n_replicas / 10.0) * 10
+        return int(np.clip(needed, settings.search_samples, settings.max_verification_samples))
+
+
+def _pack_references(references: Sequence[Reference]) -> dict[str, np.ndarray]:
+    return {
+        f"{k}_{field}": np.asarray(value)
+        for k, reference in enumerate(references)
+        for field, value in reference._asdict().items()
+    }
+
+
+def _unpack_reference(arrays: dict[str, np.ndarray], k: int) -> Reference:
+    fields = {field: arrays[f"{k}_{field}"] for field in Reference._fields}
+    return Reference(**{**fields, "purpose": str(fields["purpose"])})

@@ -1,0 +1,181 @@
+"""The only place that knows how a posterior and a bank of references lie on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import netCDF4
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from bayescg.data import UnitSystem
+from bayescg.errors import InputError
+from bayescg.inference._fit import FitResult
+from bayescg.inference._prior import Prior
+from bayescg.physics import ParameterInfo, Potential, Reference, ReferenceBank
+
+SCHEMA_VERSION = 1
+CALIBRATION = (
+    "affine sandwich: autocorrelated frames, misfit, finite simulation and prior (location and shape of the raw posterior)"
+)
+
+
+def parameter_dataset(
+    prior: Prior,
+    potential: Potential,
+    z: Float[np.ndarray, "chain draw coordinate"],
+    units: UnitSystem,
+    *,
+    attributes: Mapping[str, str | int | float],
+) -> xr.Dataset:
+    """Draws of the model's parameters by name, with units, long names and the coordinates of array entries."""
+    infos = {info.name: info for info in potential.parameters()}
+    values = jax.lax.map(prior.sites, jax.numpy.asarray(z.reshape(-1, z.shape[-1])), batch_size=256)
+    arrays = [info for info in infos.values() if info.shape]
+    variables, coordinates = {}, {}
+    for name, value in values.items():
+        array = np.asarray(value).reshape(*z.shape[:2], *value.shape[1:])
+        info = infos.get(name)
+        dims: tuple[str, ...] = ("chain", "draw")
+        if info is not None and info.shape:
+            dimension = "knot" if len(arrays) == 1 else f"{name}_knot"
+            dims += (dimension,)
+            coordinates[dimension] = (dimension, np.asarray(info.coordinate), {"units": units.unit("length")})
+        variables[name] = (dims, array, _attributes(name, info, units))
+    coordinates["chain"] = np.arange(z.shape[0])
+    coordinates["draw"] = np.arange(z.shape[1])
+    return xr.Dataset(variables, coords=coordinates, attrs=dict(attributes))
+
+
+def _attributes(name: str, info: ParameterInfo | None, units: UnitSystem) -> dict[str, str]:
+    if info is None:
+        return {"units": units.unit("energy"), "long_name": "scale of the prior on second differences"}
+    unit = "1" if info.quantity == "dimensionless" else units.unit(info.quantity)
+    return {"units": unit, "long_name": info.long_name}
+
+
+def posterior_groups(
+    fit: FitResult, prior: Prior, potential: Potential, units: UnitSystem, *, prior_draws: np.ndarray
+) -> dict[str, xr.Dataset]:
+    """The groups that come straight from the inference."""
+    raw = {"assumes_independent_frames": 1, "calibration": "none: frames taken as independent"}
+    calibrated = {
+        "assumes_independent_frames": 0,
+        "calibration": CALIBRATION,
+        "t_degrees_of_freedom": fit.calibration.degrees_of_freedom,
+    }
+    draws = fit.draws
+    names = [str(c) for c in prior.coordinates]
+    per_draw = ("chain", "draw")
+    rounds = range(len(fit.verifications))
+    groups = {
+        "posterior": parameter_dataset(prior, potential, fit.calibrated, units, attributes=calibrated),
+        "posterior_raw": parameter_dataset(prior, potential, draws.z, units, attributes=raw),
+        "prior": parameter_dataset(prior, potential, prior_draws[None], units, attributes={}),
+        "unconstrained": xr.Dataset(
+            {
+                "z": ((*per_draw, "coordinate"), draws.z),
+                "z_calibrated": ((*per_draw, "coordinate"), fit.calibrated),
+                "map": ("coordinate", fit.mode.z, {"long_name": "maximum of the log density"}),
+                "laplace_covariance": (("coordinate", "coordinate_2"), fit.mode.covariance),
+                "calibrated_covariance": (("coordinate", "coordinate_2"), fit.calibration.covariance),
+            },
+            coords={"coordinate": names},
+        ),
+        "sample_stats": xr.Dataset(
+            {
+                "energy": (per_draw, draws.energy),
+                "acceptance_rate": (per_draw, draws.acceptance_rate),
+                "n_steps": (per_draw, draws.n_steps),
+                "diverging": (per_draw, draws.diverging.astype(bool)),
+                "step_size": (per_draw, draws.step_size),
+                "n_eff": (per_draw, fit.effective_frames, {"long_name": "effective reference frames at the calibrated draw"}),
+            }
+        ),
+        "reference_bank": xr.Dataset(
+            {
+                "n_frames": ("reference", fit.bank.n_frames),
+                "minus_delta_log_z": ("reference", fit.bank.free_energies()),
+                "coefficients": (("reference", "feature"), fit.bank.coefficients),
+                "verification": ("reference", [int(r.purpose == "verification") for r in fit.bank.references]),
+            },
+            attrs={"anchor": fit.bank.anchor, "file": "bank.nc"},
+        ),
+    }  # fmt: skip
+    if fit.verifications:
+        checks = fit.verifications
+        groups["verification"] = xr.Dataset(
+            {
+                "rms_error": (("round", "draw_v"), np.stack([c.rms_error for c in checks])),
+                "noise_floor": (("round", "draw_v"), np.stack([c.noise_floor for c in checks])),
+                "expected_error": (("round", "draw_v"), np.stack([c.expected_error for c in checks])),
+                "n_eff": (("round", "draw_v"), np.stack([c.effective_frames for c in checks])),
+            },
+            coords={"round": np.arange(1, len(rounds) + 1)},
+            attrs={"verdict": checks[-1].verdict, "units": "calibrated posterior standard deviations per direction"},
+        )
+    return groups
+
+
+def write_tree(tree: xr.DataTree, path: Path) -> None:
+    """Write a result under a temporary name and rename it into place."""
+    temporary = path.with_suffix(".nc.tmp")
+    tree.to_netcdf(temporary, engine="netcdf4")
+    temporary.replace(path)
+
+
+def write_bank(bank: ReferenceBank, path: Path, *, system: str) -> None:
+    """Write all reference simulations to netCDF (temporary file, renamed into place).
+
+    Args:
+        bank: the bank.
+        path: where to.
+        system: identity of the system and potential form; `read_bank` refuses another.
+    """
+    temporary = path.with_suffix(".nc.tmp")
+    with netCDF4.Dataset(temporary, "w") as file:
+        file.setncatts({"schema_version": SCHEMA_VERSION, "beta": bank.beta, "anchor": bank.anchor, "system": system})
+        for index, reference in enumerate(bank.references):
+            group = file.createGroup(f"reference_{index:04d}")
+            group.purpose = reference.purpose
+            for name, dims in _LAYOUT.items():
+                value = np.asarray(getattr(reference, name))
+                for dim, size in zip(dims, value.shape, strict=True):
+                    if dim not in group.dimensions:
+                        group.createDimension(dim, size)
+                variable = group.createVariable(name, value.dtype, dims, compression="zlib" if value.size else None)
+                variable[...] = value
+    temporary.replace(path)
+
+
+def read_bank(path: Path, *, system: str | None = None) -> ReferenceBank:
+    """Read a bank of references.
+
+    Raises:
+        InputError: the file is missing or broken, or belongs to another system.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such bank of references; run the study first")
+    try:
+        with netCDF4.Dataset(path) as file:
+            found = str(file.system)
+            beta = float(file.beta)
+            references = tuple(
+                Reference(**{n: np.asarray(group[n][...]) for n in _LAYOUT}, purpose=str(group.purpose))
+                for group in file.groups.values()
+            )
+    except (OSError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: not a readable bank of references ({error}); run the study again") from error
+    if system is not None and found != system:
+        raise InputError(f"{path}: its references belong to another system or potential form; use a new bank")
+    return ReferenceBank(beta, references)
+
+
+_LAYOUT = {
+    "coefficients": ("feature",),
+    "features": ("replica", "sample", "feature"),
+    "virial": ("replica", "sample", "virial_feature"),
+    "pair_counts": ("replica", "sample", "bin"),
+    "configurations": ("configuration", "site", "dim"),
+}

@@ -1,0 +1,232 @@
+"""The model file: what its keys mean, checked before anything is computed."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bayescg.errors import InputError
+
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BeadTable(_Table):
+    """`[[mapping.beads]]`: a named bead in each residue or molecule."""
+
+    name: str
+    selection: str
+    weights: Literal["mass", "geometry"] = "mass"
+
+
+class MappingTable(_Table):
+    """`[mapping]`: how atoms become sites."""
+
+    by: Literal["residue", "molecule"] = "residue"
+    center: Literal["mass", "geometry"] = "mass"
+    selection: str = "all"
+    beads: tuple[BeadTable, ...] = ()
+
+
+class RawTable(_Table):
+    """`[data.raw]` or `[data.compare]`: atomistic files that MDAnalysis reads."""
+
+    topology: Path
+    trajectories: tuple[Path, ...] = Field(min_length=1)
+    file_units: Literal["gromacs", "metal", "real", "lj"] | None = None
+
+
+class DataTable(_Table):
+    """`[data]`: mapped frames in netCDF, or atomistic files to be mapped."""
+
+    frames: tuple[Path, ...] = ()
+    raw: RawTable | None = None
+    compare: RawTable | None = None
+    start: Annotated[int, Field(ge=0)] = 0
+    stop: Count | None = None
+    stride: Count = 1
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataTable":
+        if bool(self.frames) == (self.raw is not None):
+            raise ValueError("give either `frames` (mapped netCDF files) or `raw` (atomistic files), not both or none")
+        return self
+
+
+class SplineTable(_Table):
+    """`[potential.NAME]` with `kind = "spline"`."""
+
+    kind: Literal["spline"]
+    inner: Positive
+    cutoff: Positive
+    spacing: Positive
+    outer_spacing: Positive | None = None
+    core_distance: Positive
+    core_strength: Annotated[float, Field(ge=0.0)]
+
+
+class LennardJonesTable(_Table):
+    """`[potential.NAME]` with `kind = "lennard-jones"`."""
+
+    kind: Literal["lennard-jones"]
+    epsilon: Positive
+    sigma: Positive
+    cutoff: Positive
+    convention: Literal["truncated", "shifted", "smooth"] = "shifted"
+    onset: Positive | None = None
+
+
+class WcaTable(_Table):
+    """`[potential.NAME]` with `kind = "wca"`."""
+
+    kind: Literal["wca"]
+    epsilon: Positive
+    sigma: Positive
+    inner: Positive
+    cutoff: Positive
+    nodes: Annotated[int, Field(ge=16)] = 512
+
+
+class DoubleWellTable(_Table):
+    """`[potential.NAME]` with `kind = "double-well"`."""
+
+    kind: Literal["double-well"]
+    t1: float
+    t2: Positive
+
+
+PotentialTable = Annotated[
+    SplineTable | LennardJonesTable | WcaTable | DoubleWellTable, Field(discriminator="kind")
+]
+
+
+class DistributionTable(_Table):
+    """`[prior.PARAMETER]`: a distribution by its usual name and parameters, in the study's units."""
+
+    distribution: Literal["normal", "lognormal", "halfnormal", "gamma", "uniform", "truncated-normal", "exponential"]
+    loc: float | None = None
+    scale: Positive | None = None
+    low: float | None = None
+    high: float | None = None
+    concentration: Positive | None = None
+    rate: Positive | None = None
+
+
+class SmoothnessTable(_Table):
+    """`[prior.PARAMETER]` of spline coefficients: a random walk whose scale is inferred.
+
+    The scale has a lognormal prior with the given median [energy] and log standard deviation; second differences
+    grow with (cutoff / r)^steepness towards short distance.
+    """
+
+    smoothness: Positive
+    spread: Positive = 1.0
+    steepness: Annotated[float, Field(ge=0.0)] = 3.0
+
+
+class SimulationTable(_Table):
+    """`[simulation]`: the Langevin sampler."""
+
+    time_step: Positive
+    friction: Positive
+    stride: Count
+    replicas: Annotated[int, Field(ge=2)] = 16
+    equilibration: Count = 10
+
+
+class InferenceTable(_Table):
+    """`[inference]`: start, sampling, verification."""
+
+    start: Literal["force-matching", "score-matching", "guess"] = "score-matching"
+    start_frames: Count = 300
+    seed: Annotated[int, Field(ge=0)] = 1
+    chains: Annotated[int, Field(ge=2)] = 4
+    warmup: Count = 400
+    draws: Annotated[int, Field(ge=50)] = 500
+    search_samples: Annotated[int, Field(ge=20)] = 40
+    max_search: Count = 30
+    verification_draws: Count = 8
+    max_verification_samples: Annotated[int, Field(ge=20)] = 2000
+    max_rounds: Annotated[int, Field(ge=0)] = 3
+
+
+class PredictionTable(_Table):
+    """`[prediction]`: what is predicted at posterior draws."""
+
+    rdf_bin: Positive = 0.01
+    draws: Annotated[int, Field(ge=20)] = 400
+
+
+class ModelFile(_Table):
+    """A whole `model.toml`."""
+
+    title: str
+    units: Literal["gromacs", "metal", "real", "lj"]
+    temperature: Positive
+    data: DataTable
+    mapping: MappingTable = MappingTable()
+    potential: dict[str, PotentialTable] = Field(min_length=1)
+    prior: dict[str, DistributionTable | SmoothnessTable] = {}
+    simulation: SimulationTable
+    inference: InferenceTable = InferenceTable()
+    prediction: PredictionTable = PredictionTable()
+
+    @model_validator(mode="after")
+    def _replicas(self) -> "ModelFile":
+        if self.simulation.replicas % self.inference.verification_draws:
+            raise ValueError(
+                f"simulation.replicas ({self.simulation.replicas}) must be a multiple of"
+                f" inference.verification_draws ({self.inference.verification_draws})"
+            )
+        return self
+
+
+def read_model_file(path: Path) -> tuple[ModelFile, str]:
+    """The checked model file and its text.
+
+    Args:
+        path: a TOML file.
+
+    Raises:
+        InputError: one line that names file, key, what was found and what is expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); name a folder with a model.toml, or the file") from error
+    return parse_model_file(text, path), text
+
+
+def parse_model_file(text: str, path: Path) -> ModelFile:
+    """The checked contents of a model file; `path` is named in errors.
+
+    Raises:
+        InputError: as `read_model_file`.
+    """
+    try:
+        return ModelFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}; mend that line") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    details = error.errors()
+    first = min(details, key=lambda d: (d["type"] != "extra_forbidden", len(d["loc"])))
+    tags = {"spline", "lennard-jones", "wca", "double-well", "DistributionTable", "SmoothnessTable"}
+    key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}': remove it or correct its spelling{more}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing: add it{more}"
+    found = first["input"]
+    shown = "" if isinstance(found, dict) else f", found {found!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"key '{key}': {message}{shown}{more}"
