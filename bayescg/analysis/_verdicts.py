@@ -40,9 +40,9 @@ def sampler_checks(fit: FitResult) -> list[Check]:
     n_coordinates = z.shape[-1]
     r_hat = max(float(array_stats.rhat(z[..., i], chain_axis=0, draw_axis=1)) for i in range(n_coordinates))
     ess = min(
-        float(array_stats.ess(z[..., i], chain_axis=0, draw_axis=1, method=method))
+        float(array_stats.ess(z[..., i], chain_axis=0, draw_axis=1, method=method, prob=prob))
         for i in range(n_coordinates)
-        for method in ("bulk", "tail")
+        for method, prob in (("bulk", None), ("tail", (0.05, 0.95)))
     )
     divergences = int(fit.draws.diverging.sum())
     return [

@@ -22,13 +22,14 @@ class Checkpoints:
     Args:
         folder: made when missing.
         identity: what the checkpoints belong to (model, data, settings, seed); a folder of another identity is refused.
+        interval: least time between two checkpoints of one stage [s].
 
     Raises:
         InputError: the folder holds checkpoints of something else.
     """
 
-    def __init__(self, folder: Path, *, identity: str):
-        self.folder = folder
+    def __init__(self, folder: Path, *, identity: str, interval: float = 20.0):
+        self.folder, self.interval = folder, interval
         folder.mkdir(parents=True, exist_ok=True)
         mark = folder / "identity.json"
         if mark.exists():

@@ -22,7 +22,6 @@ from bayescg.inference._verify import FLOOR_LIMIT, Verification, mean_covariance
 from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
 from bayescg.progress import Progress, SilentProgress
 
-CHECKPOINT_SECONDS = 20.0
 SETTLED_NOISE = 0.35
 """Noise of the surrogate before its verification, in calibrated standard deviations per direction."""
 
@@ -378,7 +377,7 @@ class Fitter:
             simulated += amount
             if purpose == "verification":
                 self.progress.update(simulated, metrics={"simulated": f"{simulated:.4g}"})
-            if self.checkpoints and time.monotonic() - last > CHECKPOINT_SECONDS:
+            if self.checkpoints and time.monotonic() - last > self.checkpoints.interval:
                 self.checkpoints.save(partial, snapshot())
                 last = time.monotonic()
 
@@ -448,7 +447,7 @@ class Fitter:
                     "divergences": str(sum(int(p.diverging.sum()) for p in parts)),
                 },
             )
-            if self.checkpoints and (time.monotonic() - last > CHECKPOINT_SECONDS or done == total):
+            if self.checkpoints and (time.monotonic() - last > self.checkpoints.interval or done == total):
                 kept = concatenate_draws(parts)._asdict() if parts else {}
                 self.checkpoints.save(
                     f"nuts_{name}", {"done": np.asarray(done), **tree_to_arrays(state), **kept}

@@ -106,7 +106,7 @@ def pair_force_matrix(
 
     def factors(s: Float[Array, " pair"]) -> Float[Array, "pair feature"]:
         if table is not None:
-            return table[jnp.minimum((s * (TABLE_BINS / term.cutoff**2)).astype(jnp.int32), TABLE_BINS)]
+            return table[jnp.minimum(s * (TABLE_BINS / term.cutoff**2), TABLE_BINS).astype(jnp.int32)]
         safe = jnp.where(s > 0.0, s, term.cutoff**2)  # a site and itself
         return -2.0 * jax.jvp(term.pair_basis, (safe,), (jnp.ones_like(safe),))[1]
 

@@ -32,7 +32,7 @@ from bayescg.inference._force_matching import (
 from bayescg.inference._linear_gaussian import QuadraticForm, QuadraticSearch, block_sandwich, prior_centre
 from bayescg.inference._prior import Prior
 from bayescg.physics import PairPotential, Potential
-from bayescg.physics._reduce import TABLE_BINS, squared_distance_histogram, table_nodes
+from bayescg.physics._reduce import TABLE_BINS, table_nodes
 from bayescg.physics._space import pair_distances_squared
 
 SHELL = 0.02
@@ -69,9 +69,7 @@ class FeatureLaplacian(eqx.Module):
             elif table is None:
                 parts.append(pair_laplacian(term, positions, box))
             else:
-                width = term.cutoff**2 / TABLE_BINS
-                counts, _ = squared_distance_histogram(positions[None], box, width, TABLE_BINS + 1)
-                parts.append(counts[0] @ table)
+                parts.append(pair_counts(term, positions, box) @ table)
         return jnp.concatenate(parts)
 
 
@@ -88,6 +86,15 @@ def laplacian_table(
     resolved = (jnp.arange(TABLE_BINS + 1) * width > table_nodes(term.cutoff)[0] + 2 * width)[:, None]
     bend = jnp.where(resolved, (after - before) / (2.0 * width), 0.0)
     return 2.0 * (2.0 * dim * slope + 4.0 * middle * bend)
+
+
+def pair_counts(
+    term: PairPotential, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+) -> Float[Array, " bin"]:
+    """Number of pairs in each bin of the engine's table and in one bin beyond the cutoff."""
+    place = pair_distances_squared(positions, box) * (TABLE_BINS / term.cutoff**2)
+    counts = jnp.zeros(TABLE_BINS + 2).at[jnp.minimum(place, TABLE_BINS + 1.0).astype(jnp.int32)].add(1.0)
+    return counts[:-1]
 
 
 def pair_laplacian(

@@ -16,6 +16,7 @@ from bayescg.output._progress import make_progress as make_progress
 from bayescg.output._report import write_figures as write_figures
 from bayescg.output._report import write_outputs as write_outputs
 from bayescg.output._report import write_report as write_report
+from bayescg.output._result import RESULT_FILE as RESULT_FILE
 from bayescg.output._result import Check as Check
 from bayescg.output._result import open_result as open_result
 from bayescg.output._result import read_checks as read_checks

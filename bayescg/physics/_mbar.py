@@ -42,7 +42,13 @@ def solve_mbar(
         max_iterations: steps before giving up.
 
     Raises:
-        ConvergenceError: when the equations are not solved, as when two states share no frames.
+        ConvergenceError: when the equations are not solved, or when the states fall into two groups that share
+            less than one frame, so that nothing fixes the free energy between the groups.
+
+    Example:
+        >>> energies = np.array([[0.0, 0.1, 0.3, 0.2], [0.5, 0.4, 0.0, 0.1]])
+        >>> solve_mbar(energies, np.array([2, 2])).free_energies.round(3).tolist()
+        [0.0, 0.1]
     """
     free = np.zeros(len(n_frames)) if start is None else start - start[0]
     log_counts = np.log(n_frames)
@@ -56,6 +62,7 @@ def solve_mbar(
     error, log_denominator, log_weights = residual(free)
     for _ in range(max_iterations):
         if np.max(np.abs(error)) < tolerance:
+            check_connected(np.exp(log_weights), n_frames)
             return MbarSolution(free - free[0], log_denominator - free[0])
         mixing = np.exp((log_counts + free)[:, None] - reduced_energies - log_denominator)
         jacobian = np.eye(len(free)) - np.exp(log_weights) @ mixing.T
@@ -70,3 +77,31 @@ def solve_mbar(
         f"MBAR did not converge in {max_iterations} steps (largest residual {np.max(np.abs(error)):.1e}):"
         " two reference simulations share too few configurations; add one between them"
     )
+
+
+def check_connected(weights: np.ndarray, n_frames: np.ndarray) -> None:
+    """Raise a ConvergenceError when less than one frame connects two groups of states.
+
+    The overlap matrix Σ_n W_in W_jn N_j is a Markov chain between states; 1 − λ₂ is the probability by which its
+    two least connected groups exchange frames, and the second eigenvector tells the groups apart.
+
+    Args:
+        weights: W_in, normalised weight of every frame in every state [state frame].
+        n_frames: frames drawn from each state [state].
+
+    References:
+        Klimovich, Shirts & Mobley (2015), doi:10.1007/s10822-015-9840-9.
+    """
+    if len(n_frames) < 2:
+        return
+    root = np.sqrt(n_frames)
+    values, vectors = np.linalg.eigh(root[:, None] * (weights @ weights.T) * root)
+    shared = (1.0 - values[-2]) * np.min(n_frames)
+    if shared < 1.0:
+        place = vectors[:, -2] / root
+        above = place > 0.5 * (place.min() + place.max())
+        far = ", ".join(str(k) for k in np.flatnonzero(above != above[0]))
+        raise ConvergenceError(
+            f"the reference simulations {far} share no configurations with the others ({max(shared, 0.0):.1e} frames):"
+            " their free energies cannot be related; add a reference simulation in between, or lengthen them"
+        )

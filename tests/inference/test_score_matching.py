@@ -15,7 +15,6 @@ from bayescg.inference._force_matching import ForceFeatures
 from bayescg.inference._score_matching import (
     FeatureLaplacian,
     laplacian_by_differentiation,
-    pair_laplacian,
     score_matching_mode,
 )
 from bayescg.physics import DoubleWell, LennardJones, LinearPotential, SplinePair, WeeksChandlerAndersen
@@ -46,7 +45,9 @@ def test_gaussian_is_the_inverse_mean_square():
 
 
 def test_double_well_is_the_solution_of_hyvarinens_equations():
-    x = np.random.default_rng(2).normal(size=(60, 5, 1))
+    grid = np.linspace(-4.0, 4.0, 4001)
+    cumulative = np.cumsum(np.exp((0.5 * grid**2 - 0.25 * grid**4) / 1.3))
+    x = np.interp(np.random.default_rng(2).uniform(size=(60, 20, 1)), cumulative / cumulative[-1], grid)
     well = DoubleWell(1.0, 1.0)
     prior = independent_prior(well, {"well_t1": dist.Normal(0.0, 1e4), "well_t2": dist.HalfNormal(1e5)})
     beta = 1.0 / 1.3
@@ -56,7 +57,6 @@ def test_double_well_is_the_solution_of_hyvarinens_equations():
     laplacian = np.stack([-np.ones_like(flat), 3.0 * flat**2], axis=1)
     exact = np.linalg.solve(beta * gradient.T @ gradient, laplacian.sum(axis=0))
     np.testing.assert_allclose(fit.eta, exact, rtol=0.01)  # the prior's Jacobian in log t₂ counts as one frame
-    assert exact[1] > 0.0
 
 
 POTENTIALS = {
@@ -73,9 +73,10 @@ def test_pair_laplacian_is_the_trace_of_the_hessian(name, dim):
     grid = np.stack(np.meshgrid(*[np.arange(3)] * dim), -1).reshape(-1, dim)[:9]
     x = jnp.asarray((grid + 0.5) * 1.1 + np.random.default_rng(3).uniform(-0.1, 0.1, grid.shape))
     box = jnp.full(dim, jnp.inf)
-    got = FeatureLaplacian.of(ForceFeatures.of(potential), dim=dim)(x, box)
-    expected = laplacian_by_differentiation(potential, x, box)
-    hessian = jax.jacfwd(jax.jacfwd(lambda y: potential.features(y.reshape(x.shape), box)))(x.reshape(-1))
+    laplacian = FeatureLaplacian.of(ForceFeatures.of(potential), dim=dim)
+    got = jax.jit(laplacian.__call__)(x, box)
+    expected = jax.jit(lambda y: laplacian_by_differentiation(potential, y, box))(x)
+    hessian = jax.jit(jax.jacfwd(jax.jacfwd(lambda y: potential.features(y.reshape(x.shape), box))))(x.reshape(-1))
     np.testing.assert_allclose(expected, jnp.trace(hessian, axis1=1, axis2=2), rtol=1e-9)
     tolerance = 5e-3 if name == "spline" else 1e-9
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
@@ -100,12 +101,6 @@ def test_jumps_of_the_slope_are_counted(potential):
     integral = np.sum(values @ eta * 4.0 * np.pi * r**2) / 40_000
     slope = -float(potential.pair_force_factor(jnp.asarray(0.81))) * 0.9
     assert integral == pytest.approx(-2.0 * 4.0 * np.pi * 0.81 * slope, rel=5e-3)
-
-
-def test_a_jump_free_potential_needs_no_shell():
-    smooth = POTENTIALS["smooth LJ"]
-    x = jnp.array([[0.0, 0.0, 0.0], [1.6999, 0.0, 0.0]])
-    assert np.all(np.abs(pair_laplacian(smooth, x, jnp.full(3, jnp.inf))) < 1.0)
 
 
 def test_different_temperatures_are_refused():
