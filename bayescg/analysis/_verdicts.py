@@ -120,18 +120,17 @@ def _connectivity(overlap: np.ndarray) -> float:
 
 
 def bias_check(fit: FitResult) -> Check:
-    """Whether the sampler's finite time step matters beside the posterior's width."""
-    bias = fit.sampler_bias
-    if bias is None:
-        return Check("sampler bias", NOT_TESTED, None, 0.1, "No simulation at a longer time step measured the sampler's bias.")
-    value = f"{bias.rms:.3f} ± {bias.noise / np.sqrt(2 * len(bias.shift)):.3f}"
-    sentence = (
-        f"The finite time step shifts averages by {value} posterior standard deviations per direction (Richardson"
-        f" extrapolation from {bias.factor:g} times the step); at most 0.1 is allowed."
-    )
-    if bias.noise > 0.3:
-        return Check("sampler bias", NOT_TESTED, bias.rms, 0.1, sentence + " The measurement is too noisy to tell.")
-    return Check("sampler bias", PASSED if bias.rms < 0.1 else FAILED, bias.rms, 0.1, sentence)
+    """Whether the simulations sample the energy whose statistics they store."""
+    acceptance = min(float(r.acceptance) for r in fit.bank.references)
+    if acceptance == 1.0:
+        return Check(
+            "sampler bias", NOT_TESTED, None, None,
+            "The references come from dynamics without a Metropolis test; nothing here measured its time-step bias.",
+        )  # fmt: skip
+    return _check("sampler bias", acceptance > 0.4, acceptance, 0.4,
+                  "The references were sampled with a Metropolis test on float64 energies (mean acceptance"
+                  f" {acceptance:.2f} or more), so time step, float32 and tables bias no average.",
+                  f"Only {acceptance:.2f} of the Metropolised moves were accepted in some reference: shorten the time step.")  # fmt: skip
 
 
 def data_check(analysis: Identifiability) -> Check:

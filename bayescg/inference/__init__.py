@@ -9,7 +9,6 @@ from bayescg.inference._fit import FitResult as FitResult
 from bayescg.inference._fit import FitSettings as FitSettings
 from bayescg.inference._fit import Fitter as Fitter
 from bayescg.inference._fit import Problem as Problem
-from bayescg.inference._fit import SamplerBias as SamplerBias
 from bayescg.inference._force_matching import ForceMatching as ForceMatching
 from bayescg.inference._force_matching import ForceMatchingLikelihood as ForceMatchingLikelihood
 from bayescg.inference._force_matching import force_matching_likelihood as force_matching_likelihood

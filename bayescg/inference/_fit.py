@@ -52,8 +52,6 @@ class Problem(NamedTuple):
         simulator: makes reference simulations.
         start: unconstrained coordinates where the search begins [coordinate].
         configurations: configurations of the data, as starts of simulations [configuration site dim].
-        coarse_simulator: the same simulator at a longer time step, to measure the sampler's bias; or None.
-        coarse_factor: how much longer its time step is.
     """
 
     prior: Prior
@@ -62,8 +60,6 @@ class Problem(NamedTuple):
     simulator: SimulatorLike
     start: np.ndarray
     configurations: np.ndarray
-    coarse_simulator: SimulatorLike | None = None
-    coarse_factor: float = 3.0
 
 
 class FitSettings(NamedTuple):
@@ -98,26 +94,6 @@ class FitSettings(NamedTuple):
     n_draws: int = 500
 
 
-class SamplerBias(NamedTuple):
-    """Bias of simulated averages from the finite time step, by Richardson extrapolation.
-
-    A second simulation at the MAP with `factor` times the time step has factor² times the bias, so their
-    difference over (factor² − 1) estimates the bias at the time step in use.
-
-    Attributes:
-        factor: ratio of the time steps.
-        rms: estimated bias, root mean square over directions with the estimate's own noise subtracted
-            [calibrated posterior sd].
-        noise: standard error of the estimate per direction [calibrated posterior sd].
-        shift: estimated bias of each whitened direction, noise included [direction].
-    """
-
-    factor: float
-    rms: float
-    noise: float
-    shift: np.ndarray
-
-
 class FitResult(NamedTuple):
     """The posterior and everything that vouches for it.
 
@@ -134,7 +110,6 @@ class FitResult(NamedTuple):
         search_converged: whether the last search step was within tolerance.
         in_hull: whether the data's mean features lie in the convex hull of the references'.
         independent_reference_frames: reference frames over their statistical inefficiency (mean over features).
-        sampler_bias: estimated bias of ⟨φ⟩ from the finite time step [direction], or None where not measured.
         seconds: wall time per stage.
     """
 
@@ -150,7 +125,6 @@ class FitResult(NamedTuple):
     search_converged: bool
     in_hull: bool
     independent_reference_frames: float
-    sampler_bias: SamplerBias | None
     seconds: dict[str, float]
 
 
@@ -207,7 +181,6 @@ class Fitter:
         bank, mode, path, converged = self._search()
         if self.settings.max_rounds > 0:
             bank, mode = self._settle(bank, mode)
-        bias = self._sampler_bias(bank, mode)
         verifications: list[Verification] = []
         for round_ in range(self.settings.max_rounds):
             calibration = self.calibrate(bank, mode)
@@ -228,7 +201,7 @@ class Fitter:
         return FitResult(
             mode, calibration, likelihood, draws, calibrated, effective, tuple(verifications), bank, path,
             converged, bank.contains(self.problem.statistics.features.mean(axis=0)), bank.independent_frames(),
-            bias, dict(self._clock.seconds),
+            dict(self._clock.seconds),
         )  # fmt: skip
 
     def likelihood(self, bank: ReferenceBank) -> RelativeEntropy:
@@ -303,25 +276,6 @@ class Fitter:
         bank = bank.with_references(*reference)
         return bank, self._maximise(bank, mode.z)
 
-    def _sampler_bias(self, bank: ReferenceBank, mode: Mode) -> SamplerBias | None:
-        """Compare the reference at the MAP with one at a longer time step; None where the simulator has none."""
-        coarse, factor = self.problem.coarse_simulator, self.problem.coarse_factor
-        if coarse is None or self.settings.max_rounds == 0:
-            return None
-        to_shift = self._to_shift(mode, self.calibrate(bank, mode))
-        fine = bank.references[-1]
-        n_samples = fine.features.shape[1]
-        self._clock.stage("measuring the sampler's bias", "sampler bias", total=None, unit="time simulated")
-        other = self._simulate([mode.z], "coarse", n_samples, bank, "time-step check", coarse)[0]
-        weights = bank.weights(other.coefficients)
-        own = bank.feature_covariance_error(other.coefficients, projection=to_shift)
-        difference = to_shift @ (other.features.reshape(other.n_frames, -1).mean(axis=0) - weights @ bank.features)
-        noise = own + mean_covariance(other.features @ to_shift.T)
-        scale = factor**2 - 1.0
-        variance = float(np.trace(noise)) / len(difference)
-        rms = np.sqrt(max(float(np.mean(difference**2)) - variance, 0.0)) / scale
-        return SamplerBias(factor, rms, np.sqrt(variance) / scale, difference / scale)
-
     def _to_shift(self, mode: Mode, calibration: Calibration) -> np.ndarray:
         """Matrix from an error of ⟨φ⟩ to the shift of the posterior mean in calibrated sd [direction feature]."""
         whiten = np.linalg.pinv(symmetric_root(calibration.covariance), rcond=1e-10, hermitian=True)
@@ -360,7 +314,6 @@ class Fitter:
         n_samples: int,
         bank: ReferenceBank | None,
         purpose: str,
-        simulator: SimulatorLike | None = None,
     ) -> list[Reference]:
         """Reference simulations at given z, from a checkpoint where one exists."""
         n_replicas = self.settings.n_replicas
@@ -382,7 +335,7 @@ class Fitter:
                 last = time.monotonic()
 
         potentials = [self.problem.prior.potential(jnp.asarray(z)) for z in points]
-        references = (simulator or self.problem.simulator).simulate(
+        references = self.problem.simulator.simulate(
             potentials,
             starts=self._starts(n_replicas, points[0], bank, name),
             key=self._key(f"simulate {name}"),
@@ -473,7 +426,7 @@ class Fitter:
         rng = np.random.default_rng([settings.seed, round_, 7])
         points = calibrated[rng.choice(len(calibrated), settings.verification_draws, replace=False)]
         per_draw = settings.n_replicas // settings.verification_draws
-        n_samples = self._samples_for(0.85 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
+        n_samples = self._samples_for(0.94 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
         self._clock.stage(
             f"verifying at {len(points)} draws, round {round_ + 1}", "verify", total=None, unit="time simulated"
         )
@@ -515,4 +468,5 @@ def _pack_references(references: Sequence[Reference]) -> dict[str, np.ndarray]:
 
 def _unpack_reference(arrays: dict[str, np.ndarray], k: int) -> Reference:
     fields = {field: arrays[f"{k}_{field}"] for field in Reference._fields}
-    return Reference(**{**fields, "purpose": str(fields["purpose"])})
+    plain = {"purpose": str(fields["purpose"]), "acceptance": float(fields["acceptance"])}
+    return Reference(**{**fields, **plain})

@@ -397,6 +397,23 @@ def force_matching_mode(
 
     Raises:
         ConvergenceError: no maximum.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.data import State, Topology, get_unit_system
+        >>> from bayescg.inference import independent_prior
+        >>> from bayescg.physics import DoubleWell
+        >>> noise = np.random.default_rng(1).normal(size=(2, 50, 20, 1))
+        >>> x = 1.5 * noise[0]
+        >>> topology, state = Topology(("A",) * 20, np.ones(20)), State(1.0)
+        >>> forces = 2.0 * x - x**3 + 0.1 * noise[1]
+        >>> frames = Frames(x, np.array([np.inf]), topology, state, get_unit_system("lj"), forces=forces)
+        >>> well = DoubleWell(1.0, 1.0)
+        >>> prior = independent_prior(well, {"well_t1": dist.Normal(1, 2), "well_t2": dist.LogNormal(0, 1)})
+        >>> equations = force_normal_equations(frames.blocks(25), well)
+        >>> fit = force_matching_mode(equations, prior, key=jax.random.key(2))
+        >>> [round(float(x), 1) for x in (fit.potential.t1, fit.potential.t2, fit.sigma)]
+        [2.0, 1.0, 0.1]
     """
     search = QuadraticSearch(prior)
     gram, projection, square = equations.gram.sum(axis=0), equations.projection.sum(axis=0), equations.square.sum()

@@ -34,6 +34,12 @@ class RelativeEntropy(eqx.Module):
         energy = self.surrogate.beta * eta @ self.mean_features
         return -self.n_frames * (energy + self.surrogate.log_z(eta))
 
+    def log_likelihood_and_effective_frames(self, potential: Potential) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """log p(D|θ) and the effective number of reference frames, from one pass over them."""
+        eta = potential.coefficients()
+        log_z, n_eff = self.surrogate.log_z_and_effective_frames(eta)
+        return -self.n_frames * (self.surrogate.beta * eta @ self.mean_features + log_z), n_eff
+
     def effective_frames(self, potential: Potential) -> Float[Array, ""]:
         """Effective number of reference frames of the reweighting to θ."""
         return self.surrogate.effective_frames(potential.coefficients())

@@ -79,8 +79,9 @@ class Nuts:
         def potential(w: Float[Array, " coordinate"]) -> Float[Array, ""]:
             z = target.centre + target.root @ w
             model = self.posterior.prior.potential(z)
-            log_density = self.posterior.prior.log_density(z) + target.likelihood.log_likelihood(model)
-            shortfall = jnp.log(target.least_effective_frames) - jnp.log(target.likelihood.effective_frames(model))
+            log_likelihood, n_eff = target.likelihood.log_likelihood_and_effective_frames(model)
+            log_density = self.posterior.prior.log_density(z) + log_likelihood
+            shortfall = jnp.log(target.least_effective_frames) - jnp.log(n_eff)
             return -log_density + 0.5 * (jnp.maximum(shortfall, 0.0) / GUARD_WIDTH) ** 2
 
         return potential

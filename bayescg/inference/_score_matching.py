@@ -194,6 +194,22 @@ def score_matching_mode(
     Raises:
         ConvergenceError: no minimum.
         InputError: no frames, frames at different temperatures, or JAX in 32-bit mode.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.data import State, Topology, get_unit_system
+        >>> from bayescg.inference import independent_prior
+        >>> from bayescg.physics import LinearPotential
+        >>> def harmonic(positions, box):
+        ...     return jnp.sum(positions**2)[None] / 2
+        >>> x = np.random.default_rng(1).normal(size=(40, 50, 1)) / 2
+        >>> topology = Topology(("A",) * 50, np.ones(50))
+        >>> frames = Frames(x, np.array([np.inf]), topology, State(1.0), get_unit_system("lj"))
+        >>> spring = LinearPotential(jnp.zeros(1), function=harmonic, name="spring")
+        >>> prior = independent_prior(spring, {"spring_theta": dist.Normal(0, 10)})
+        >>> fit = score_matching_mode(frames.blocks(20), spring, prior, key=jax.random.key(2))
+        >>> bool(abs(fit.z[0] - 4.0) < 0.4)
+        True
     """
     features, n_features = ForceFeatures.of(potential), potential.coefficients().size
     betas: set[float] = set()

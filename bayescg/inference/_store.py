@@ -98,6 +98,7 @@ def posterior_groups(
                 "n_frames": ("reference", fit.bank.n_frames),
                 "minus_delta_log_z": ("reference", fit.bank.free_energies()),
                 "coefficients": (("reference", "feature"), fit.bank.coefficients),
+                "acceptance": ("reference", [r.acceptance for r in fit.bank.references]),
                 "verification": ("reference", [int(r.purpose == "verification") for r in fit.bank.references]),
             },
             attrs={"anchor": fit.bank.anchor, "file": "bank.nc"},
@@ -138,7 +139,7 @@ def write_bank(bank: ReferenceBank, path: Path, *, system: str) -> None:
         file.setncatts({"schema_version": SCHEMA_VERSION, "beta": bank.beta, "anchor": bank.anchor, "system": system})
         for index, reference in enumerate(bank.references):
             group = file.createGroup(f"reference_{index:04d}")
-            group.purpose = reference.purpose
+            group.purpose, group.acceptance = reference.purpose, reference.acceptance
             for name, dims in _LAYOUT.items():
                 value = np.asarray(getattr(reference, name))
                 for dim, size in zip(dims, value.shape, strict=True):
@@ -162,7 +163,11 @@ def read_bank(path: Path, *, system: str | None = None) -> ReferenceBank:
             found = str(file.system)
             beta = float(file.beta)
             references = tuple(
-                Reference(**{n: np.asarray(group[n][...]) for n in _LAYOUT}, purpose=str(group.purpose))
+                Reference(
+                    **{n: np.asarray(group[n][...]) for n in _LAYOUT},
+                    purpose=str(group.purpose),
+                    acceptance=float(group.acceptance),
+                )
                 for group in file.groups.values()
             )
     except (OSError, AttributeError, IndexError) as error:

@@ -26,6 +26,7 @@ class Reference(NamedTuple):
         pair_counts: pairs per distance bin [replica sample bin]; no columns where unknown.
         configurations: positions kept for later starts [configuration site dim].
         purpose: why it was run: `search` or `verification`.
+        acceptance: mean acceptance probability of Metropolised sampling; 1 where it was not used.
     """
 
     coefficients: np.ndarray
@@ -34,6 +35,7 @@ class Reference(NamedTuple):
     pair_counts: np.ndarray
     configurations: np.ndarray
     purpose: str = "search"
+    acceptance: float = 1.0
 
     @property
     def n_frames(self) -> int:
@@ -67,8 +69,18 @@ class Surrogate(eqx.Module):
 
     def effective_frames(self, coefficients: Float[Array, " feature"]) -> Float[Array, ""]:
         """Kish's effective number of frames, (Σw)²/Σw², of the reweighting to η."""
+        return self.log_z_and_effective_frames(coefficients)[1]
+
+    def log_z_and_effective_frames(
+        self, coefficients: Float[Array, " feature"]
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Both from one pass over the frames: what a sampler calls thousands of times."""
         log_w = self.log_weights(coefficients)
-        return jnp.exp(2.0 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2.0 * log_w))
+        largest = jax.lax.stop_gradient(jnp.max(log_w))
+        weights = jnp.exp(log_w - largest)
+        total = jnp.sum(weights)
+        log_z = largest + jnp.log(total) - self.beta * coefficients @ self.centre
+        return log_z, total**2 / jnp.sum(weights**2)
 
 
 class ReferenceBank:
@@ -77,9 +89,22 @@ class ReferenceBank:
     Args:
         beta: 1/kT [1/energy].
         references: the simulations, anchor first.
+        start: free energies to begin with [dimensionless]; from the bank that this one enlarges.
 
     Attributes:
         anchor: identity of the state whose log Z is the zero of every difference.
+
+    Raises:
+        InputError: no references.
+        ConvergenceError: two groups of references share no configurations, so that nothing relates their log Z.
+
+    Example:
+        >>> x2 = np.random.default_rng(0).normal(size=(4, 1000, 1)) ** 2
+        >>> nothing = x2[..., :0]
+        >>> spring = Reference(np.array([0.5]), x2, nothing, nothing, np.zeros((0, 1, 1)))
+        >>> bank = ReferenceBank(1.0, (spring,))
+        >>> round(bank.delta_log_z(np.array([0.6])), 2)  # exactly -log(1.2) / 2 = -0.091
+        -0.09
     """
 
     def __init__(self, beta: float, references: tuple[Reference, ...], *, start: np.ndarray | None = None):

@@ -176,8 +176,11 @@ def integrate(
     stride: Int[Array, ""],
     *,
     n_samples: int,
+    deterministic: bool = False,
 ) -> tuple[EngineState, Float[Array, "sample site dim"]]:
     """One replica's BAOAB trajectory: n_samples samples, stride steps apart.
+
+    Without the O step (`deterministic`) it is the leapfrog form of velocity Verlet, and no random numbers are made.
 
     One step, with the closing kick of a step and the opening kick of the next done together (one force per step):
     B: v += dt F(x) / m;  A: x += v dt / 2;  O: v = c v + sqrt((1 - c^2) kT / m) R;  A: x += v dt / 2,
@@ -196,6 +199,9 @@ def integrate(
 
     def step(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, v, key = carry
+        if deterministic:
+            v = v + kick * force(x)
+            return wrap(x + time_step * v, edges), v, key
         key, normal_key = jax.random.split(key)
         v = v + kick * force(x)
         x = x + half * v
@@ -324,13 +330,16 @@ def _run(
     force: AnalyticForce | TableForce,
     n_samples: int,
     n_replicas: int,
+    deterministic: bool,
 ) -> tuple[EngineState, Float[Array, "replica sample site dim"]]:
     """Simulate the n_replicas replicas from `start` on, given the `_loop_parameters` of all."""
     settings, edges, cutoff, stride = constants
 
     def replica(state: EngineState, parameters: PyTree) -> tuple[EngineState, Array]:
         total = _total_force(force, parameters, edges, cutoff)
-        return integrate(total, state, settings, edges, stride, n_samples=n_samples)
+        return integrate(
+            total, state, settings, edges, stride, n_samples=n_samples, deterministic=deterministic
+        )
 
     mine = jax.tree.map(
         lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, n_replicas), (state, parameters)
@@ -355,7 +364,7 @@ def _forces(
 
 
 _compiled_loop_parameters = jax.jit(_loop_parameters, static_argnames="force")
-_STATIC = ("force", "n_samples", "n_replicas")
+_STATIC = ("force", "n_samples", "n_replicas", "deterministic")
 _run_on_cpu = jax.jit(_run, static_argnames=_STATIC, compiler_options=CPU_COMPILER_OPTIONS)
 _run_elsewhere = jax.jit(_run, static_argnames=_STATIC)
 _compiled_forces = jax.jit(_forces, static_argnames="force")
@@ -391,6 +400,7 @@ class PairEngine:
         cutoff: the force is zero beyond it [length]; at most half the shortest edge.
         settings: time step, friction, temperature, masses.
         force: from a formula or from a table.
+        deterministic: leave out friction and noise (velocity Verlet), as Metropolised sampling needs it.
 
     Raises:
         ValueError: the box, the cutoff or the settings are impossible.
@@ -413,6 +423,8 @@ class PairEngine:
         cutoff: float,
         settings: LangevinSettings,
         force: AnalyticForce | TableForce,
+        *,
+        deterministic: bool = False,
     ) -> None:
         edges = np.asarray(box, float)
         check_box(edges, n_sites, settings)
@@ -428,6 +440,7 @@ class PairEngine:
         self.cutoff = float(cutoff)
         self.settings = settings
         self.force = force
+        self.deterministic = deterministic
 
     def initial_state(self, key: Key[Array, ""], positions: ArrayLike) -> EngineState:
         """Replicas at the given positions [length], wrapped into the box, with Maxwell velocities.
@@ -463,7 +476,7 @@ class PairEngine:
         _check_replica_axis(parameters, n_replicas)
         inputs = (state, self._loop_parameters(parameters))
         constants = self._constants(stride)
-        static = {"force": self.force, "n_samples": n_samples}
+        static = {"force": self.force, "n_samples": n_samples, "deterministic": self.deterministic}
         if not is_on_cpu(state.positions):
             return _run_elsewhere(jnp.int32(0), *inputs, constants, n_replicas=n_replicas, **static)
         n_workers = os.cpu_count() or 1

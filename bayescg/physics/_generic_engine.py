@@ -30,20 +30,27 @@ def _run(
     *,
     energy: Energy,
     n_samples: int,
+    deterministic: bool,
 ) -> tuple[EngineState, Float[Array, "replica sample site dim"]]:
     """Simulate all replicas."""
 
     def replica(state: EngineState, parameters: PyTree) -> tuple[EngineState, Array]:
         gradient = jax.grad(lambda positions: energy(parameters, positions, box))
         return integrate(
-            lambda rows: -gradient(rows.T).T, state, settings, closed_edges(box), stride, n_samples=n_samples
+            lambda rows: -gradient(rows.T).T,
+            state,
+            settings,
+            closed_edges(box),
+            stride,
+            n_samples=n_samples,
+            deterministic=deterministic,
         )
 
     return jax.vmap(replica)(state, with_precision(parameters, state.positions.dtype))
 
 
 # Without the pair engine's compiler options: an energy of the user's may depend on exact arithmetic.
-_compiled_run = jax.jit(_run, static_argnames=("energy", "n_samples"))
+_compiled_run = jax.jit(_run, static_argnames=("energy", "n_samples", "deterministic"))
 
 
 def _forces(
@@ -71,6 +78,7 @@ class GenericEngine:
         settings: time step, friction, temperature, masses.
         energy: `(parameters, positions [site dim], box [dim]) -> scalar` [energy]; a module-level function (a new
             lambda on every call would compile anew).
+        deterministic: leave out friction and noise (velocity Verlet), as Metropolised sampling needs it.
         dtype: float32 or float64 (which needs JAX's 64-bit mode).
 
     Raises:
@@ -95,6 +103,7 @@ class GenericEngine:
         energy: Energy,
         *,
         dtype: DTypeLike = jnp.float32,
+        deterministic: bool = False,
     ) -> None:
         edges = np.asarray(box, float)
         check_box(edges, n_sites, settings)
@@ -108,6 +117,7 @@ class GenericEngine:
         self.box = jnp.asarray(edges, self.dtype)
         self.settings = settings
         self.energy = energy
+        self.deterministic = deterministic
 
     def initial_state(self, key: Key[Array, ""], positions: ArrayLike) -> EngineState:
         """Replicas at the given positions [length], wrapped into the box, with Maxwell velocities.
@@ -138,6 +148,7 @@ class GenericEngine:
             jnp.int32(stride),
             energy=self.energy,
             n_samples=n_samples,
+            deterministic=self.deterministic,
         )
 
     def forces(

@@ -20,6 +20,11 @@ class HistogramPair(PairPotential):
     formula becomes linear in its node values. Simulation and statistics use this same interpolated
     energy. It differs from the formula by at most (Δs)²/8 · max|u″(s)| per pair (`interpolation_bound`).
     Below `inner` the energy continues along the first interval's line.
+
+    Attributes:
+        inner: distance of the first node [length].
+        cutoff: distance of the last node [length].
+        n_nodes: number of nodes.
     """
 
     inner: eqx.AbstractVar[float]
@@ -76,6 +81,15 @@ class WeeksChandlerAndersen(HistogramPair):
         inner: shortest distance resolved [length]; choose it below the shortest distance in the data.
         cutoff: largest range that 2^(1/6) σ may reach [length].
         n_nodes: number of nodes.
+        name: prefix of the parameters' names.
+
+    Raises:
+        InputError: `inner` is not between 0 and the cutoff, or there are fewer than 2 nodes.
+
+    Example:
+        >>> repulsion = WeeksChandlerAndersen(1.0, 1.0, inner=0.7, cutoff=1.3)
+        >>> float(repulsion.formula(jnp.asarray(1.0)))
+        1.0
 
     References:
         Weeks, Chandler, Andersen (1971), doi:10.1063/1.1674820.

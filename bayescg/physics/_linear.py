@@ -18,6 +18,13 @@ class LinearPotential(NamedPotential):
         function: (positions [site dim], box [dim]) → features [feature]; must be a plain module-level
             function (it is compared by identity when code is compiled).
         name: prefix of the parameter's name `<name>_theta`.
+
+    Example:
+        >>> def squares(positions, box):
+        ...     return jnp.sum(positions**2)[None] / 2
+        >>> spring = LinearPotential(jnp.array([3.0]), function=squares)
+        >>> float(spring.energy(jnp.ones((1, 2)), jnp.full(2, jnp.inf)))
+        3.0
     """
 
     theta: Float[Array, " feature"] = eqx.field(converter=jnp.asarray)
@@ -49,6 +56,12 @@ class DoubleWell(NamedPotential):
     Attributes:
         t1: strength of the barrier [energy/length²].
         t2: strength of the confinement, positive for a normalisable density [energy/length⁴].
+        name: prefix of the parameters' names.
+
+    Example:
+        >>> well = DoubleWell(1.0, 1.0)
+        >>> float(well.energy(jnp.ones((1, 1)), jnp.array([jnp.inf])))
+        -0.25
     """
 
     t1: Float[Array, ""] = eqx.field(converter=jnp.asarray)

@@ -19,6 +19,9 @@ class PairPotential(NamedPotential):
 
     Written in the squared distance s = r², so that no square root is taken where none is needed:
     u(s) = η(θ) · b(s), with basis functions b. The pair force is f(s) r with f = −2 du/ds.
+
+    Attributes:
+        cutoff: distance beyond which the pair energy is zero [length].
     """
 
     cutoff: eqx.AbstractVar[float]
@@ -79,6 +82,10 @@ class LennardJones(PairPotential):
         cutoff: cutoff distance [length].
         convention: one of `truncated`, `shifted`, `smooth`.
         onset: start of the switching function [length]; only for `smooth`.
+        name: prefix of the parameters' names.
+
+    Raises:
+        InputError: cutoff, convention and onset do not fit together.
 
     Example:
         >>> argon = LennardJones(0.238, 3.405, cutoff=10.215, convention="shifted", name="argon")
@@ -110,7 +117,7 @@ class LennardJones(PairPotential):
         powers = jnp.stack([inverse6 * inverse6, inverse6], axis=-1)
         if self.convention == "shifted":
             powers = powers - jnp.asarray([self.cutoff**-12, self.cutoff**-6], powers.dtype)
-        elif self.convention == "smooth":
+        elif self.onset is not None:
             powers = powers * smooth_switch(r2, onset=self.onset, cutoff=self.cutoff)[..., None]
         return jnp.where(inside[..., None], powers, 0.0)
 
@@ -143,7 +150,8 @@ def check_cutoff(name: str, cutoff: float, convention: str, onset: float | None)
         raise InputError(f"potential '{name}': cutoff {cutoff} must be positive")
     if convention not in CUTOFF_CONVENTIONS:
         raise InputError(
-            f"potential '{name}': cutoff convention '{convention}' is unknown, use one of {', '.join(CUTOFF_CONVENTIONS)}"
+            f"potential '{name}': cutoff convention '{convention}' is unknown,"
+            f" use one of {', '.join(CUTOFF_CONVENTIONS)}"
         )
     if (convention == "smooth") != (onset is not None):
         raise InputError(f"potential '{name}': `onset` belongs to the convention 'smooth', and only to it")

@@ -12,7 +12,7 @@ which is computed once.
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -45,7 +45,14 @@ class ParameterInfo(NamedTuple):
 
 
 class Potential(eqx.Module):
-    """Potential energy U_θ of a configuration; its array leaves are the parameters θ."""
+    """Potential energy U_θ of a configuration; its array leaves are the parameters θ.
+
+    Example:
+        >>> from bayescg.physics import DoubleWell, LennardJones
+        >>> potential = LennardJones(1.0, 1.0, cutoff=2.5) + DoubleWell(0.0, 0.1)
+        >>> sorted(potential.parameter_values())
+        ['lj_epsilon', 'lj_sigma', 'well_t1', 'well_t2']
+    """
 
     @abc.abstractmethod
     def coefficients(self) -> Float[Array, " feature"]:
@@ -102,11 +109,25 @@ class NamedPotential(Potential):
             if not field.metadata.get("static", False)
         }
         check_names(values, fields, what=f"potential '{self.name}'")
-        return dataclasses.replace(self, **{fields[name]: jnp.asarray(value) for name, value in values.items()})
+        replacements: dict[str, Any] = {fields[name]: jnp.asarray(value) for name, value in values.items()}
+        return dataclasses.replace(self, **replacements)
 
 
 class SumPotential(Potential):
-    """Sum of potentials; features and coefficients are concatenated."""
+    """Sum of potentials; features and coefficients are concatenated.
+
+    Attributes:
+        terms: the potentials added, none of them a sum when made with `+`.
+
+    Raises:
+        InputError: two terms share a parameter's name.
+
+    Example:
+        >>> from bayescg.physics import LennardJones
+        >>> two = LennardJones(1.0, 1.0, cutoff=2.5) + LennardJones(0.1, 2.0, cutoff=3.0, name="wide")
+        >>> two.coefficients().shape
+        (4,)
+    """
 
     terms: tuple[Potential, ...]
 

@@ -97,13 +97,12 @@ class FrameReducer:
         # One table serves a sum of pair terms, in the engine and here.
         self._tabulated = pairs if len(pairs) > 1 or any(t.tabulated for t in pairs) else []
         self._reach = max([t.cutoff for t in pairs] + ([float(edges[-1])] if edges is not None else [0.0]))
-        self._n_counts = 0 if edges is None else len(edges) - 1
         self._check_reach(self._box)
         self._n_bins = 0
         if self._tabulated or edges is not None:
-            cutoff = max([t.cutoff for t in self._tabulated]) if self._tabulated else float(edges[-1])
-            self._width = cutoff**2 / TABLE_BINS
-            longest = cutoff if edges is None else max(cutoff, float(edges[-1]))
+            farthest_edge = 0.0 if edges is None else float(edges[-1])
+            cutoff = max([t.cutoff for t in self._tabulated], default=farthest_edge)
+            self._width, longest = cutoff**2 / TABLE_BINS, max(cutoff, farthest_edge)
             self._n_bins = int(np.ceil(longest**2 / self._width * (1.0 - 1e-12)))
             self._matrices = reduction_matrices(self._tabulated, cutoff, self._n_bins, edges)
 
@@ -325,6 +324,7 @@ def direct_features(
 
     def of_pairs(frame: Float[Array, "site dim"], box: Float[Array, " dim"]) -> tuple[Array, Array]:
         r2 = pair_distances_squared(frame, box)
+        assert isinstance(term, PairPotential)  # chosen below
         basis, slope = jax.jvp(term.pair_basis, (r2,), (jnp.ones_like(r2),))
         return jnp.sum(basis, axis=0), jnp.sum(-2.0 * r2[:, None] * slope, axis=0)
 

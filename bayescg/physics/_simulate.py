@@ -3,26 +3,30 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
+from scipy.special import stdtrit
 
 from bayescg.data import Topology, UnitSystem, equilibration_cut
 from bayescg.errors import InputError, SimulationError
 from bayescg.physics._bank import Reference
 from bayescg.physics._engine import AnalyticForce, EngineState, LangevinSettings, PairEngine, TableForce
 from bayescg.physics._generic_engine import GenericEngine
+from bayescg.physics._metropolis import Metropolis
 from bayescg.physics._pair import LennardJones, PairPotential
 from bayescg.physics._potential import Potential, terms_of
 from bayescg.physics._reduce import TABLE_BINS, FrameReducer, table_nodes
 from bayescg.physics._result import throw
 
-
 Snapshot = dict[str, np.ndarray]
 """Everything a simulation needs to go on, as arrays."""
 OnChunk = Callable[[float, Callable[[], Snapshot]], None]
-BLOCK = ("features", "virial", "pair_counts")
+LEAST_ACCEPTANCE = 0.2
+"""Mean acceptance below which a Metropolised simulation hardly moves."""
+BLOCK = ("features", "virial", "pair_counts", "acceptance")
 
 
 class SimulationSettings(NamedTuple):
@@ -35,6 +39,8 @@ class SimulationSettings(NamedTuple):
         n_replicas: replicas that run together.
         equilibration: samples discarded at the start of every replica, at least.
         chunk: samples per compiled call; progress and checkpoints fall between calls.
+        metropolis: accept or reject every stretch of `stride` steps with float64 energies, which removes the bias
+            of time step and float32 (see `Metropolis`); otherwise plain BAOAB.
     """
 
     time_step: float
@@ -43,6 +49,7 @@ class SimulationSettings(NamedTuple):
     n_replicas: int
     equilibration: int
     chunk: int = 10
+    metropolis: bool = False
 
 
 def _pair_factor(potential: PairPotential, r2: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
@@ -59,6 +66,20 @@ def _energy(
     return potential.energy(positions, box)
 
 
+def _form(potential: Potential) -> tuple:
+    """Everything of a potential but its parameter values."""
+    leaves, structure = jax.tree.flatten(potential)
+    return structure, [np.shape(leaf) for leaf in leaves]
+
+
+@eqx.filter_jit
+def node_energies(potential: Potential, cutoff: float) -> Float[Array, " node"]:
+    """Energies of a sum of pair terms at the nodes of the engine's table [energy]."""
+    nodes = jnp.asarray(table_nodes(cutoff))
+    energies = [term.pair_energy(nodes) for term in terms_of(potential) if isinstance(term, PairPotential)]
+    return jnp.sum(jnp.stack(energies), axis=0)
+
+
 class Simulator:
     """Simulates potentials of one form in one box and reduces the frames to sufficient statistics.
 
@@ -73,6 +94,26 @@ class Simulator:
         temperature: [K, or reduced].
         settings: time step, friction, sampling.
         distance_edges: edges of distance bins for pair counts [length].
+
+    Raises:
+        InputError: a bare truncation, which no dynamics samples, or a cutoff beyond half the box.
+
+    Example:
+        >>> from bayescg.data import get_unit_system
+        >>> settings = SimulationSettings(0.01, 1.0, stride=10, n_replicas=4, equilibration=0)
+        >>> pair = LennardJones(1.0, 1.0, cutoff=2.5)
+        >>> simulator = Simulator(
+        ...     pair,
+        ...     topology=Topology(("A", "A"), np.ones(2)),
+        ...     box=np.full(3, 6.0),
+        ...     units=get_unit_system("lj"),
+        ...     temperature=1.2,
+        ...     settings=settings,
+        ... )
+        >>> starts = np.tile([[0.0, 0.0, 0.0], [0.0, 0.0, 1.2]], (4, 1, 1))
+        >>> (reference,) = simulator.simulate([pair], starts=starts, key=jax.random.key(0), n_samples=5)
+        >>> reference.features.shape
+        (4, 5, 2)
     """
 
     def __init__(
@@ -90,6 +131,13 @@ class Simulator:
         self.box = np.asarray(box, float)
         self.reducer = FrameReducer(potential, box=self.box, distance_edges=distance_edges)
         terms = terms_of(potential)
+        for term in terms:
+            if isinstance(term, LennardJones) and term.convention == "truncated":
+                raise InputError(
+                    f"potential '{term.name}': dynamics cannot sample a bare truncation; simulate its"
+                    " `continuous()` form (the same forces), or use the convention 'shifted' or 'smooth'"
+                )
+        self._form_of_potential = potential
         langevin = LangevinSettings(
             settings.time_step,
             settings.friction,
@@ -101,25 +149,32 @@ class Simulator:
         self.engine: PairEngine | GenericEngine
         if all(isinstance(term, PairPotential) for term in terms):
             pair_terms = [term for term in terms if isinstance(term, PairPotential)]
-            for term in pair_terms:
-                if isinstance(term, LennardJones) and term.convention == "truncated":
-                    raise InputError(
-                        f"potential '{term.name}': dynamics cannot sample a bare truncation; simulate its"
-                        " `continuous()` form (the same forces), or use the convention 'shifted' or 'smooth'"
-                    )
             self._form = "table" if any(term.tabulated for term in pair_terms) or len(terms) > 1 else "analytic"
             self._cutoff = max(term.cutoff for term in pair_terms)
             force = AnalyticForce(_pair_factor) if self._form == "analytic" else TableForce(_given_nodes, TABLE_BINS)
-            self.engine = PairEngine(n_sites, self.box, self._cutoff, langevin, force)
+            self.engine = PairEngine(
+                n_sites, self.box, self._cutoff, langevin, force, deterministic=settings.metropolis
+            )
         else:
-            self.engine = GenericEngine(n_sites, self.box, langevin, _energy, dtype=jnp.float32)
+            self.engine = GenericEngine(
+                n_sites, self.box, langevin, _energy, dtype=jnp.float32, deterministic=settings.metropolis
+            )
+        self._metropolis = Metropolis(self.engine, self.reducer, friction=settings.friction)
 
-    def _parameters(self, potentials: Sequence[Potential]):
+    def _parameters(self, potentials: Sequence[Potential], *, each: int) -> PyTree:
+        """What the engine needs of every replica: the table's nodes, or the parameters in float32."""
+        for potential in potentials:
+            if _form(potential) != _form(self._form_of_potential):
+                raise InputError(
+                    "a potential to simulate differs from the simulator's in more than its parameter values"
+                    " (terms, cutoffs, knots or names): make it with `with_parameters`, or make a new Simulator"
+                )
         if self._form == "table":
-            nodes = jnp.asarray(table_nodes(self._cutoff))
-            energies = [sum(term.pair_energy(nodes) for term in terms_of(p)) for p in potentials]
-            return jnp.stack(energies)
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves).astype(jnp.float32), *potentials)
+            tables = jnp.stack([node_energies(potential, self._cutoff) for potential in potentials])
+            return jnp.repeat(tables, each, axis=0)
+        return jax.tree.map(
+            lambda *leaves: jnp.repeat(jnp.stack(leaves).astype(jnp.float32), each, axis=0), *potentials
+        )
 
     def simulate(
         self,
@@ -148,12 +203,17 @@ class Simulator:
 
         Raises:
             SimulationError: a replica left the finite numbers, or did not equilibrate.
+            InputError: replicas that cannot be shared out, or a potential of another form than the simulator's.
+            ValueError: starts that do not have the shape [replica site dim].
         """
         n_replicas, settings = len(starts), self.settings
-        if n_replicas % len(potentials):
+        if n_samples < 1:
+            raise InputError(f"n_samples {n_samples} must be at least 1")
+        if not potentials or n_replicas % len(potentials) or not n_replicas:
             raise InputError(f"{n_replicas} replicas cannot be shared evenly among {len(potentials)} potentials")
         each = n_replicas // len(potentials)
-        parameters = self._parameters([p for p in potentials for _ in range(each)])
+        parameters = self._parameters(potentials, each=each)
+        coefficients = np.repeat([np.asarray(p.coefficients(), np.float64) for p in potentials], each, axis=0)
         state = self.engine.initial_state(key, starts)
         done, blocks = -settings.equilibration, []
         positions = np.asarray(state.positions)[:, None]
@@ -167,7 +227,8 @@ class Simulator:
             )
 
         def snapshot() -> Snapshot:
-            arrays = [np.concatenate(c, axis=1) for c in zip(*blocks, strict=True)] or [np.zeros((n_replicas, 0, 0))] * 3
+            nothing = [np.zeros((n_replicas, 0, 0))] * len(BLOCK)
+            arrays = [np.concatenate(c, axis=1) for c in zip(*blocks, strict=True)] or nothing
             return {
                 "done": np.asarray(done),
                 "kept_positions": positions,
@@ -181,25 +242,44 @@ class Simulator:
         if resume is not None and resume[BLOCK[0]].shape[1] == 0:
             blocks = []
         while done < n_samples:
-            state, samples = self.engine.run(state, parameters, n_samples=settings.chunk, stride=settings.stride)
-            throw(np.asarray(state.result), stage=f"{purpose} simulation")
+            kept = slice(max(0, -done), max(0, n_samples - done))
+            state, samples, columns = self._chunk(state, parameters, coefficients, kept, purpose)
             if done + settings.chunk > 0:
-                positions = np.asarray(samples[:, max(0, -done) : n_samples - done])
-                flat = positions.reshape(-1, *positions.shape[2:])
-                blocks.append([a.reshape(*positions.shape[:2], -1) for a in self.reducer(flat)])
+                positions = samples
+                blocks.append(columns)
             done += settings.chunk
             if on_chunk is not None:
                 on_chunk(settings.chunk * settings.stride * settings.time_step * n_replicas, snapshot)
-        features, virial, counts = (np.concatenate(column, axis=1) for column in zip(*blocks, strict=True))
+        columns = [np.concatenate(column, axis=1) for column in zip(*blocks, strict=True)]
         final = final_configurations(state, positions)
         return [
             _reference(
                 np.asarray(potential.coefficients(), np.float64),
-                *(a[k * each : (k + 1) * each] for a in (features, virial, counts, final)),
+                *(a[k * each : (k + 1) * each] for a in (*columns, final)),
                 purpose=purpose,
             )
             for k, potential in enumerate(potentials)
         ]
+
+    def _chunk(
+        self, state: EngineState, parameters: PyTree, coefficients: np.ndarray, kept: slice, purpose: str
+    ) -> tuple[EngineState, np.ndarray, list[np.ndarray]]:
+        """One compiled call: the state after it, the kept positions, and their columns in the order of `BLOCK`."""
+        settings = self.settings
+        if settings.metropolis:
+            state, moves = self._metropolis.run(
+                state, parameters, coefficients, n_samples=settings.chunk, stride=settings.stride
+            )
+            columns = [a[:, kept] for a in (*moves.statistics, moves.acceptance[..., None])]
+            return state, moves.positions[:, kept], columns
+        state, samples = self.engine.run(state, parameters, n_samples=settings.chunk, stride=settings.stride)
+        throw(np.asarray(state.result), stage=f"{purpose} simulation")
+        positions = np.asarray(samples)[:, kept]
+        if not positions.size:
+            return state, positions, []
+        reduced = self.reducer(positions.reshape(-1, *positions.shape[2:]))
+        columns = [a.reshape(*positions.shape[:2], -1) for a in reduced]
+        return state, positions, [*columns, np.ones((*positions.shape[:2], 1))]
 
 
 def final_configurations(state: EngineState, positions: np.ndarray) -> np.ndarray:
@@ -212,6 +292,7 @@ def _reference(
     features: np.ndarray,
     virial: np.ndarray,
     counts: np.ndarray,
+    acceptance: np.ndarray,
     final: np.ndarray,
     *,
     purpose: str,
@@ -219,17 +300,21 @@ def _reference(
     """Cut off what is not yet equilibrated, judged by the energy averaged over replicas."""
     n_samples = features.shape[1]
     start = 0
+    accepted = float(acceptance.mean())
+    if accepted < LEAST_ACCEPTANCE:
+        raise SimulationError(
+            f"{purpose} simulation: only {100 * accepted:.0f} % of the Metropolised moves were accepted; shorten the"
+            " time step"
+        )
     if n_samples >= 20:
-        start = equilibration_cut((features @ coefficients).mean(axis=0)).start
-        if start > n_samples // 2:
-            late = slice(n_samples // 2, None)
-            if not _stationary((features @ coefficients)[:, late]):
-                raise SimulationError(
-                    f"{purpose} simulation: the energy still drifts after half of the {n_samples} samples;"
-                    " raise `equilibration` or the number of samples"
-                )
-            start = n_samples // 2
+        energy = features @ coefficients
+        start = min(equilibration_cut(energy.mean(axis=0)).start, n_samples // 2)
         start = start if start > n_samples // 10 else 0
+        if not _stationary(energy[:, start:]):
+            raise SimulationError(
+                f"{purpose} simulation: the energy still drifts in the {n_samples - start} of {n_samples} samples kept;"
+                " raise `equilibration` or the number of samples"
+            )
     return Reference(
         coefficients,
         features[:, start:],
@@ -237,13 +322,15 @@ def _reference(
         counts[:, start:].astype(np.float32),
         final.reshape(-1, *final.shape[2:]).astype(np.float32),
         purpose,
+        accepted,
     )
 
 
 def _stationary(energy: np.ndarray) -> bool:
-    """Whether the two halves of the replicas' energies agree within five standard errors over replicas."""
-    half = energy.shape[1] // 2
+    """Whether both halves of the replicas' energies [replica sample] agree, by a t-test over replicas at 1e-5."""
+    n_replicas, half = len(energy), energy.shape[1] // 2
     difference = energy[:, :half].mean(1) - energy[:, half:].mean(1)
-    if len(difference) < 2:
+    if n_replicas < 2:
         return True
-    return abs(difference.mean()) <= 5.0 * difference.std(ddof=1) / np.sqrt(len(difference)) + 1e-12
+    allowed = stdtrit(n_replicas - 1, 1.0 - 5e-6) * difference.std(ddof=1) / np.sqrt(n_replicas)
+    return bool(abs(difference.mean()) <= allowed + 1e-12 * np.abs(energy).max())

@@ -15,6 +15,10 @@ def minimum_image(displacement: Float[Array, "*batch dim"], box: Float[Array, " 
 
     Returns:
         The image inside half a box edge of the origin [length].
+
+    Example:
+        >>> minimum_image(jnp.array([4.0, 4.0]), jnp.array([5.0, jnp.inf])).tolist()
+        [-1.0, 4.0]
     """
     inverse = jnp.where(jnp.isinf(box), 0.0, 1.0 / box)
     edge = jnp.where(jnp.isinf(box), 0.0, box)

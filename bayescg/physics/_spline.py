@@ -31,6 +31,17 @@ class SplinePair(PairPotential):
         knots: distances of the knots from the innermost to the cutoff [length].
         core_distance: r_core [length].
         core_strength: k [energy].
+        name: prefix of the parameter's name `<name>_coefficients`.
+
+    Raises:
+        InputError: knots that do not increase, another number of coefficients than knots less one.
+
+    Example:
+        >>> spline = SplinePair.uniform(
+        ...     inner=0.3, cutoff=0.9, spacing=0.1, core_distance=0.3, core_strength=10.0, name="water"
+        ... )
+        >>> spline.parameters()[0].name, spline.coefficients_.shape
+        ('water_coefficients', (6,))
 
     References:
         de Boor (1978), A Practical Guide to Splines, doi:10.1007/978-1-4612-6333-3, chapter IX.
@@ -65,6 +76,9 @@ class SplinePair(PairPotential):
             core_strength: energy of the core one spacing inside it [energy].
             outer_spacing: knot spacing at the cutoff for graded knots [length]; default uniform.
             name: prefix of the parameter's name.
+
+        Raises:
+            InputError: spacings that do not fit between the innermost knot and the cutoff.
         """
         if not 0.0 < inner < cutoff:
             raise InputError(f"spline '{name}': inner knot {inner} must lie between 0 and the cutoff {cutoff}")
@@ -74,8 +88,8 @@ class SplinePair(PairPotential):
                 f" {inner} and {cutoff}"
             )
         knots = graded_knots(inner, cutoff, spacing, outer_spacing or spacing)
-        return cls(
-            jnp.zeros(len(knots) - 1),
+        return cls(  # type: ignore[call-arg]  # mypy counts the abstract cutoff as a field
+            jnp.zeros(len(knots) - 1),  # type: ignore[arg-type]
             knots=knots,
             core_distance=core_distance,
             core_strength=core_strength,
@@ -93,8 +107,9 @@ class SplinePair(PairPotential):
         if not (self.core_strength >= 0.0 and self.core_distance >= 0.0):
             raise InputError(f"spline '{self.name}': core distance and strength must not be negative")
 
-    @property
-    def cutoff(self) -> float:
+    @property  # type: ignore[misc]  # an AbstractVar may be a property
+    def cutoff(self) -> float:  # type: ignore[override]
+        """The last knot [length]."""
         return self.knots[-1]
 
     def coefficients(self) -> Float[Array, " feature"]:

@@ -16,6 +16,7 @@ from bayescg.data import (
 )
 from bayescg.errors import InputError
 from bayescg.inference import Prior, Smoothness, default_smoothness_weights, independent_prior
+from bayescg.inference._prior import check_support
 from bayescg.physics import (
     DoubleWell,
     LennardJones,
@@ -96,7 +97,8 @@ def build_prior(model: ModelFile, potential: Potential, units: UnitSystem, *, pa
     unknown = sorted(set(model.prior) - set(infos))
     if unknown:
         raise InputError(
-            f"{path}: key 'prior.{unknown[0]}': there is no such parameter; the potential has {', '.join(sorted(infos))}"
+            f"{path}: key 'prior.{unknown[0]}': there is no such parameter; the potential has"
+            f" {', '.join(sorted(infos))}"
         )
     kT = units.kT(model.temperature)
     values = potential.parameter_values()
@@ -115,6 +117,10 @@ def build_prior(model: ModelFile, potential: Potential, units: UnitSystem, *, pa
             priors[name] = Smoothness(dist.LogNormal(np.log(table.smoothness), table.spread), weights)
         else:
             priors[name] = _distribution(table, f"{path}: key 'prior.{name}'")
+            try:
+                check_support(info, priors[name])
+            except InputError as error:
+                raise InputError(f"{path}: key 'prior.{name}': {error}") from None
             if info.shape and isinstance(priors[name], dist.Uniform):
                 raise InputError(
                     f"{path}: key 'prior.{name}': a flat prior on spline coefficients leaves those that no data touch"
@@ -180,10 +186,19 @@ def load_frames(model: ModelFile, folder: Path, units: UnitSystem) -> tuple[Fram
             )
             for file in table.frames
         ]
-        return Frames.concatenate(parts), ()
-    assert table.raw is not None
-    source = open_raw(table.raw, model, folder, units)
-    return read_all(source), source.warnings
+        frames, warnings = Frames.concatenate(parts), ()
+        first = table.frames[0]
+    else:
+        assert table.raw is not None
+        source = open_raw(table.raw, model, folder, units)
+        frames, warnings = read_all(source), source.warnings
+        first = table.raw.trajectories[0]
+    if model.inference.start == "force-matching" and frames.forces is None:
+        raise InputError(
+            f"{folder / first}: the mapped frames have no forces, but key 'inference.start' is 'force-matching'; use"
+            " 'score-matching', or data with forces and a mapping that defines them"
+        )
+    return frames, warnings
 
 
 def open_raw(raw: RawTable, model: ModelFile, folder: Path, units: UnitSystem, *, whole: bool = False):

@@ -39,8 +39,8 @@ def refuse_unusable(frames: Frames, potential: Potential, *, path: Path) -> None
     types = sorted(set(frames.topology.site_types))
     if len(types) > 1:
         raise InputError(
-            f"{path}: key 'data': the sites are of {len(types)} types ({', '.join(types)}), but pair potentials here act"
-            " between sites of one type; map to one site per molecule"
+            f"{path}: key 'data': the sites are of {len(types)} types ({', '.join(types)}), but pair potentials here"
+            " act between sites of one type; map to one site per molecule"
         )
     if np.ptp(frames.box, axis=0).max(initial=0.0, where=np.isfinite(frames.box).all()) > 1e-6 * shortest:
         raise InputError(f"{path}: key 'data': the box changes from frame to frame; use a run at constant volume")
@@ -51,9 +51,11 @@ def preflight(
 ) -> list[Check]:
     """Checks on data and model, worst news included, nothing raised."""
     checks = [*_length(frames, statistics), _temperature_forces(frames)]
+    first = 0
     for term in terms_of(potential):
         if isinstance(term, SplinePair):
-            checks.append(_reach(frames, statistics, term))
+            checks.append(_reach(frames, statistics, term, first=first))
+        first += len(term.coefficients())
     checks.append(_effect(statistics, potential))
     checks += [Check("mapping", "failed", None, None, text) for text in warnings]
     return [check for check in checks if check is not None]
@@ -109,9 +111,9 @@ def _temperature_forces(frames: Frames) -> Check:
     )  # fmt: skip
 
 
-def _reach(frames: Frames, statistics: SufficientStatistics, term: SplinePair) -> Check:
-    """Which knots the data touch."""
-    columns = statistics.features[:, : len(term.knots) - 1]
+def _reach(frames: Frames, statistics: SufficientStatistics, term: SplinePair, *, first: int) -> Check:
+    """Which knots the data touch; `first` is the column of the term's first feature."""
+    columns = statistics.features[:, first : first + len(term.knots) - 1]
     untouched = [f"{r:.3f}" for r, s in zip(term.centres(), columns.std(axis=0), strict=True) if s == 0.0]
     unit = frames.units.unit("length")
     if not untouched:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from bayescg.errors import InputError
 
@@ -69,6 +69,19 @@ class SplineTable(_Table):
     core_distance: Positive
     core_strength: Annotated[float, Field(ge=0.0)]
 
+    @model_validator(mode="after")
+    def _knots(self) -> "SplineTable":
+        if not self.inner < self.cutoff:
+            raise ValueError(f"inner ({self.inner:g}) must be below cutoff ({self.cutoff:g})")
+        if self.spacing > (self.cutoff - self.inner) / 4.0:
+            raise ValueError(
+                f"spacing ({self.spacing:g}) must give at least 4 intervals between inner ({self.inner:g}) and cutoff"
+                f" ({self.cutoff:g}); reduce it"
+            )
+        if self.outer_spacing is not None and self.outer_spacing < self.spacing:
+            raise ValueError(f"outer_spacing ({self.outer_spacing:g}) must not be below spacing ({self.spacing:g})")
+        return self
+
 
 class LennardJonesTable(_Table):
     """`[potential.NAME]` with `kind = "lennard-jones"`."""
@@ -80,6 +93,14 @@ class LennardJonesTable(_Table):
     convention: Literal["truncated", "shifted", "smooth"] = "shifted"
     onset: Positive | None = None
 
+    @model_validator(mode="after")
+    def _switch(self) -> "LennardJonesTable":
+        if (self.convention == "smooth") != (self.onset is not None):
+            raise ValueError("`onset` belongs to the convention 'smooth', and only to it; add or remove it")
+        if self.onset is not None and not self.onset < self.cutoff:
+            raise ValueError(f"onset ({self.onset:g}) must be below cutoff ({self.cutoff:g})")
+        return self
+
 
 class WcaTable(_Table):
     """`[potential.NAME]` with `kind = "wca"`."""
@@ -90,6 +111,12 @@ class WcaTable(_Table):
     inner: Positive
     cutoff: Positive
     nodes: Annotated[int, Field(ge=16)] = 512
+
+    @model_validator(mode="after")
+    def _range(self) -> "WcaTable":
+        if not self.inner < self.cutoff:
+            raise ValueError(f"inner ({self.inner:g}) must be below cutoff ({self.cutoff:g})")
+        return self
 
 
 class DoubleWellTable(_Table):
@@ -127,6 +154,23 @@ class SmoothnessTable(_Table):
     smoothness: Positive
     spread: Positive = 1.0
     steepness: Annotated[float, Field(ge=0.0)] = 3.0
+
+
+def _prior_kind(table: object) -> str | None:
+    """Which of the two a prior's table is, so that its errors speak of that one alone."""
+    if isinstance(table, DistributionTable | SmoothnessTable):
+        return "distribution" if isinstance(table, DistributionTable) else "smoothness"
+    return next((kind for kind in ("distribution", "smoothness") if isinstance(table, dict) and kind in table), None)
+
+
+PriorTable = Annotated[
+    Annotated[DistributionTable, Tag("distribution")] | Annotated[SmoothnessTable, Tag("smoothness")],
+    Discriminator(
+        _prior_kind,
+        custom_error_type="prior",
+        custom_error_message="a prior takes either `distribution` or `smoothness`: give one of them",
+    ),
+]
 
 
 class SimulationTable(_Table):
@@ -171,17 +215,18 @@ class ModelFile(_Table):
     data: DataTable
     mapping: MappingTable = MappingTable()
     potential: dict[str, PotentialTable] = Field(min_length=1)
-    prior: dict[str, DistributionTable | SmoothnessTable] = {}
+    prior: dict[str, PriorTable] = {}
     simulation: SimulationTable
     inference: InferenceTable = InferenceTable()
     prediction: PredictionTable = PredictionTable()
 
     @model_validator(mode="after")
     def _replicas(self) -> "ModelFile":
-        if self.simulation.replicas % self.inference.verification_draws:
+        replicas, draws = self.simulation.replicas, self.inference.verification_draws
+        if replicas % draws or replicas < 2 * draws:
             raise ValueError(
-                f"simulation.replicas ({self.simulation.replicas}) must be a multiple of"
-                f" inference.verification_draws ({self.inference.verification_draws})"
+                f"simulation.replicas ({replicas}) must be a multiple of inference.verification_draws ({draws}), and at"
+                " least twice as many: every verified draw is simulated by several replicas; change one of them"
             )
         return self
 
@@ -219,8 +264,12 @@ def parse_model_file(text: str, path: Path) -> ModelFile:
 def _first_problem(error: ValidationError) -> str:
     details = error.errors()
     first = min(details, key=lambda d: (d["type"] != "extra_forbidden", len(d["loc"])))
-    tags = {"spline", "lennard-jones", "wca", "double-well", "DistributionTable", "SmoothnessTable"}
-    key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
+    place = list(first["loc"])
+    if len(place) > 2 and place[0] in ("potential", "prior"):
+        del place[2]  # pydantic puts the kind of the table there, which is no key of the file
+    if first["type"] == "union_tag_not_found":
+        return f"key '{'.'.join(map(str, place))}.kind' is missing: add it"
+    key = ".".join(map(str, place)) or "the file"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key '{key}': remove it or correct its spelling{more}"

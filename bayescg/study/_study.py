@@ -34,9 +34,6 @@ from bayescg.study._clock import StageClock
 from bayescg.study._preflight import preflight, refuse_unusable
 from bayescg.study._schema import ModelFile, parse_model_file, read_model_file
 
-COARSE_FACTOR = 3.0
-"""Ratio of time steps in the measurement of the sampler's bias."""
-
 
 class _Loaded(NamedTuple):
     frames: Frames
@@ -229,33 +226,25 @@ class Study:
     def _problem(self, loaded: _Loaded, start: np.ndarray) -> Problem:
         frames, table = loaded.frames, self.model.simulation
         settings = SimulationSettings(
-            table.time_step, table.friction, table.stride, table.replicas, table.equilibration
+            table.time_step, table.friction, table.stride, table.replicas, table.equilibration, metropolis=True
         )
-
-        def simulator(settings: SimulationSettings) -> Simulator:
-            return Simulator(
-                loaded.potential,
-                topology=frames.topology,
-                box=frames.box[0],
-                units=self.units,
-                temperature=self.model.temperature,
-                settings=settings,
-                distance_edges=self._distance_edges(frames, loaded.potential),
-            )
-
-        coarse = settings._replace(
-            time_step=COARSE_FACTOR * table.time_step, stride=max(1, round(table.stride / COARSE_FACTOR))
+        simulator = Simulator(
+            loaded.potential,
+            topology=frames.topology,
+            box=frames.box[0],
+            units=self.units,
+            temperature=self.model.temperature,
+            settings=settings,
+            distance_edges=self._distance_edges(frames, loaded.potential),
         )
         every = max(1, frames.n_frames // 200)
         return Problem(
             loaded.prior,
             loaded.statistics,
             self.units.beta(self.model.temperature),
-            simulator(settings),
+            simulator,
             start,
             frames.positions[::every],
-            simulator(coarse),
-            COARSE_FACTOR,
         )
 
     def _settings(self, seed: int, quick: bool) -> FitSettings:
