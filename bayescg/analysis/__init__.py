@@ -10,6 +10,7 @@ from bayescg.analysis._verdicts import bank_checks as bank_checks
 from bayescg.analysis._verdicts import bias_check as bias_check
 from bayescg.analysis._verdicts import data_check as data_check
 from bayescg.analysis._verdicts import pressure_sentence as pressure_sentence
+from bayescg.analysis._verdicts import reweighting_khat as reweighting_khat
 from bayescg.analysis._verdicts import sampler_checks as sampler_checks
 from bayescg.analysis._verdicts import statement as statement
 from bayescg.analysis._verdicts import verification_check as verification_check

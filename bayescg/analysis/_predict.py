@@ -48,7 +48,9 @@ def ideal_counts(system: System) -> Float[np.ndarray, " bin"]:
 
 
 def virial_pressure(
-    coefficients: Float[np.ndarray, "*draw feature"], mean_virial: Float[np.ndarray, "*draw feature"], system: System
+    coefficients: Float[np.ndarray, "*draw feature"],
+    mean_virial: Float[np.ndarray, "*draw feature"],
+    system: System,
 ) -> np.ndarray:
     """P = [N kT + ⟨Σ f·r⟩/3] / V, the virial being linear in the coefficients [pressure]."""
     kinetic = system.n_sites * system.units.kT(system.temperature)

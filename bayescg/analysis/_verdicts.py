@@ -8,6 +8,7 @@ from arviz_stats.base import array_stats
 
 from bayescg.analysis._identifiability import Identifiability
 from bayescg.inference import FitResult
+from bayescg.physics import ReferenceBank
 
 PASSED, FAILED, NOT_TESTED = "passed", "failed", "not tested"
 
@@ -78,7 +79,18 @@ def verification_check(fit: FitResult) -> Check:
     return Check("verification", last.verdict, error, limit, sentences[last.verdict])
 
 
-def bank_checks(fit: FitResult, independent_frames: float) -> list[Check]:
+def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
+    """Largest Pareto k̂ of the reference frames' weights over some draws' coefficients [draw feature].
+
+    References:
+        Vehtari et al. (2024), JMLR 25(72), Pareto smoothed importance sampling.
+    """
+    log_weights = np.stack([np.log(np.maximum(bank.weights(eta), 1e-300)) for eta in coefficients])
+    _, k_hat = array_stats.psislw(log_weights, axis=-1)
+    return float(np.max(k_hat))
+
+
+def bank_checks(fit: FitResult, independent_frames: float, k_hat: float) -> list[Check]:
     """Reweighting, overlap and convex hull of the reference bank."""
     n_eff = float(np.quantile(fit.effective_frames, 0.05))
     overlap = fit.bank.overlap()
@@ -87,6 +99,10 @@ def bank_checks(fit: FitResult, independent_frames: float) -> list[Check]:
         _check("reweighting", n_eff >= 100, n_eff, 100,
                f"Reweighting uses at least {n_eff:.0f} effective reference frames at 95 % of the calibrated draws.",
                f"Reweighting rests on only {n_eff:.0f} effective frames at some draws: simulate more references."),
+        _check("Pareto k-hat", k_hat < 0.7, k_hat, 0.7,
+               f"The weights of the reference frames have light tails at the calibrated draws (largest k-hat {k_hat:.2f}).",
+               f"The weights of the reference frames have heavy tails at some draws (k-hat {k_hat:.2f}): averages there"
+               " hang on few frames."),
         _check("overlap", connected >= 0.03, connected, 0.03,
                f"The reference simulations overlap (weakest link {connected:.2f}).",
                f"Some reference simulations hardly overlap (weakest link {connected:.3f}): log Z between them is a guess."),
@@ -130,18 +146,31 @@ def bias_check(fit: FitResult) -> Check:
     return _check("sampler bias", acceptance > 0.4, acceptance, 0.4,
                   "The references were sampled with a Metropolis test on float64 energies (mean acceptance"
                   f" {acceptance:.2f} or more), so time step, float32 and tables bias no average.",
-                  f"Only {acceptance:.2f} of the Metropolised moves were accepted in some reference: shorten the time step.")  # fmt: skip
+                  f"Only {acceptance:.2f} of the Metropolised moves were accepted in some reference: shorten"
+                  " the time step.")  # fmt: skip
 
 
 def data_check(analysis: Identifiability) -> Check:
     """Whether the trajectory is long enough to say anything about its own correlations."""
     worst = float(np.nanmin(analysis.independent_frames))
     if worst >= 100:
-        return Check("data length", PASSED, worst, 100.0, f"Worth at least {worst:.0f} independent frames in every direction.")
+        return Check(
+            "data length",
+            PASSED,
+            worst,
+            100.0,
+            f"Worth at least {worst:.0f} independent frames in every direction.",
+        )
     if worst >= 40:
         sentence = f"Worth only {worst:.0f} independent frames in the slowest direction: its interval is approximate."
         return Check("data length", PASSED, worst, 40.0, sentence)
-    return Check("data length", FAILED, worst, 40.0, f"Worth only {worst:.0f} independent frames in the slowest direction: too short.")
+    return Check(
+        "data length",
+        FAILED,
+        worst,
+        40.0,
+        f"Worth only {worst:.0f} independent frames in the slowest direction: too short.",
+    )
 
 
 def statement(
@@ -164,7 +193,11 @@ def statement(
     ]
     if agreement_z is not None:
         word = "agree" if agreement_z < 4.0 else "DISAGREE"
-        what = f"{n_trajectories} independent trajectories" if n_trajectories > 1 else "two halves of the trajectory"
+        what = (
+            f"{n_trajectories} independent trajectories"
+            if n_trajectories > 1
+            else "two halves of the trajectory"
+        )
         sentences.append(f"The {what} {word} (largest difference {agreement_z:.1f} standard errors).")
     sentences.append(
         f"The data decide {int(by_data.sum())} of {len(by_data)} combinations of parameters"
@@ -175,9 +208,11 @@ def statement(
         weight = np.sum(held**2, axis=0)
         names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
         if names:
-            sentences.append(f"Mostly the prior holds {', '.join(names)}: believe the prior or get data there.")
-    unseen = [c for c, none in zip(coordinates, fit.calibration.curvature.any(axis=0), strict=True) if not none]
-    unseen = [c for c in unseen if "smoothness" not in c]
+            sentences.append(
+                f"Mostly the prior holds {', '.join(names)}: believe the prior or get data there."
+            )
+    touched = np.any(fit.calibration.curvature != 0.0, axis=0).tolist()
+    unseen = [c for c, seen in zip(coordinates, touched, strict=True) if not seen and "smoothness" not in c]
     if unseen:
         sentences.append(f"No data touch {', '.join(unseen)}: structurally unidentified, prior only.")
     ratio = analysis.fluctuation_ratio[by_data & informed]
@@ -188,7 +223,9 @@ def statement(
             f"The model {judged} the data's own fluctuations: variance of its statistics in the data over that in the"
             f" model {low:.2f} to {high:.2f} (median {float(np.median(ratio)):.2f})."
         )
-    widening = float(np.sqrt(np.trace(np.linalg.solve(fit.mode.covariance, fit.calibration.covariance)) / len(fit.mode.z)))
+    widening = float(
+        np.sqrt(np.trace(np.linalg.solve(fit.mode.covariance, fit.calibration.covariance)) / len(fit.mode.z))
+    )
     sentences.append(
         f"Intervals are {widening:.2f} times as wide as if all frames were independent, the model right and log Z exact."
     )
@@ -210,9 +247,13 @@ def pressure_sentence(predicted: np.ndarray, observed: float | None, unit: str) 
     low, high = np.quantile(predicted, [0.05, 0.95])
     text = f"The model's pressure is {np.median(predicted):.0f} {unit} (90 % {low:.0f} to {high:.0f})"
     if observed is None:
-        return text + "; nothing here tests it, and a pair potential matched to structure seldom reproduces pressure."
+        return (
+            text
+            + "; nothing here tests it, and a pair potential matched to structure seldom reproduces pressure."
+        )
     return (
-        text + f", the data's is {observed:.0f} {unit}: a pair potential matched to structure does not reproduce the"
+        text
+        + f", the data's is {observed:.0f} {unit}: a pair potential matched to structure does not reproduce the"
         " pressure. Do not use it for pressure, density or compressibility."
         if not low <= observed <= high
         else text + f", and the data's, {observed:.0f} {unit}, lies inside."

@@ -18,7 +18,7 @@ from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._prior import Prior
-from bayescg.inference._verify import FLOOR_LIMIT, Verification, mean_covariance, verify
+from bayescg.inference._verify import FLOOR_LIMIT, Verification, mean_covariance, shift_matrix, verify
 from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
 from bayescg.progress import Progress, SilentProgress
 
@@ -238,7 +238,9 @@ class Fitter:
         z, path, bank, mode = np.asarray(self.problem.start, float), [], None, None
         converged, step_size = False, np.inf
         for iteration in range(settings.max_search):
-            reference = self._simulate([z], f"search_{iteration:03d}", settings.search_samples, bank, "search")
+            reference = self._simulate(
+                [z], f"search_{iteration:03d}", settings.search_samples, bank, "search"
+            )
             path.append(z)
             bank = (
                 ReferenceBank(self.problem.beta, tuple(reference))
@@ -271,16 +273,22 @@ class Fitter:
 
     def _settle(self, bank: ReferenceBank, mode: Mode) -> tuple[ReferenceBank, Mode]:
         """A longer simulation at the MAP, so that the surrogate's own noise is small before it is verified."""
-        n_samples = self._samples_for(SETTLED_NOISE, self.settings.n_replicas, bank, mode, self.calibrate(bank, mode))
+        n_samples = self._samples_for(
+            SETTLED_NOISE, self.settings.n_replicas, bank, mode, self.calibrate(bank, mode)
+        )
         reference = self._simulate([mode.z], "settle", n_samples, bank, "search")
         bank = bank.with_references(*reference)
         return bank, self._maximise(bank, mode.z)
 
     def _to_shift(self, mode: Mode, calibration: Calibration) -> np.ndarray:
         """Matrix from an error of ⟨φ⟩ to the shift of the posterior mean in calibrated sd [direction feature]."""
-        whiten = np.linalg.pinv(symmetric_root(calibration.covariance), rcond=1e-10, hermitian=True)
-        jacobian = np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(mode.z)))
-        return self.problem.statistics.n_frames * self.problem.beta * whiten @ mode.covariance @ jacobian.T
+        return shift_matrix(
+            n_frames=self.problem.statistics.n_frames,
+            beta=self.problem.beta,
+            laplace_covariance=mode.covariance,
+            calibrated_covariance=calibration.covariance,
+            coefficient_jacobian=np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(mode.z))),
+        )
 
     def _maximise(self, bank: ReferenceBank, start: np.ndarray) -> Mode:
         least = max(
@@ -385,7 +393,11 @@ class Fitter:
         if saved is not None:
             done = int(saved["done"])
             state = arrays_to_tree(saved, state)
-            parts = [NutsDraws(*(saved[field] for field in NutsDraws._fields))] if done > settings.n_warmup else []
+            parts = (
+                [NutsDraws(*(saved[field] for field in NutsDraws._fields))]
+                if done > settings.n_warmup
+                else []
+            )
         last = time.monotonic()
         while done < total:
             n = min(chunk, (settings.n_warmup if done < settings.n_warmup else total) - done)
@@ -414,7 +426,9 @@ class Fitter:
 
     def _effective_frames(self, z: np.ndarray, likelihood: RelativeEntropy) -> np.ndarray:
         flat = jnp.asarray(z.reshape(-1, z.shape[-1]))
-        values = jax.lax.map(lambda point: self.posterior.effective_frames(point, likelihood), flat, batch_size=16)
+        values = jax.lax.map(
+            lambda point: self.posterior.effective_frames(point, likelihood), flat, batch_size=16
+        )
         return np.asarray(values).reshape(z.shape[:-1])
 
     def _verify(
@@ -428,7 +442,10 @@ class Fitter:
         per_draw = settings.n_replicas // settings.verification_draws
         n_samples = self._samples_for(0.94 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
         self._clock.stage(
-            f"verifying at {len(points)} draws, round {round_ + 1}", "verify", total=None, unit="time simulated"
+            f"verifying at {len(points)} draws, round {round_ + 1}",
+            "verify",
+            total=None,
+            unit="time simulated",
         )
         fresh = self._simulate(list(points), f"verification_{round_}", n_samples, bank, "verification")
         jacobians = [np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(z))) for z in points]
@@ -468,5 +485,5 @@ def _pack_references(references: Sequence[Reference]) -> dict[str, np.ndarray]:
 
 def _unpack_reference(arrays: dict[str, np.ndarray], k: int) -> Reference:
     fields = {field: arrays[f"{k}_{field}"] for field in Reference._fields}
-    plain = {"purpose": str(fields["purpose"]), "acceptance": float(fields["acceptance"])}
-    return Reference(**{**fields, **plain})
+    purpose, acceptance = str(fields.pop("purpose")), float(fields.pop("acceptance"))
+    return Reference(**fields, purpose=purpose, acceptance=acceptance)

@@ -152,7 +152,10 @@ def sum_over_blocks(
         InputError: no frames.
     """
     size, sums, counts = 1, np.zeros((0, 0)), np.zeros(0, np.int64)
-    trajectory, place = np.zeros(0, np.int64), np.zeros(0, np.int64)  # place: number of the block in its trajectory
+    trajectory, place = (
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int64),
+    )  # place: number of the block in its trajectory
     current, seen = None, 0
     for frames in blocks:
         labels = np.asarray(frames.trajectory)
@@ -416,7 +419,11 @@ def force_matching_mode(
         [2.0, 1.0, 0.1]
     """
     search = QuadraticSearch(prior)
-    gram, projection, square = equations.gram.sum(axis=0), equations.projection.sum(axis=0), equations.square.sum()
+    gram, projection, square = (
+        equations.gram.sum(axis=0),
+        equations.projection.sum(axis=0),
+        equations.square.sum(),
+    )
     n = equations.n_components
     z = prior_centre(prior) if start is None else np.asarray(start, float)
     sd = float(np.sqrt(square / n)) if sigma is None else sigma

@@ -34,7 +34,9 @@ class RelativeEntropy(eqx.Module):
         energy = self.surrogate.beta * eta @ self.mean_features
         return -self.n_frames * (energy + self.surrogate.log_z(eta))
 
-    def log_likelihood_and_effective_frames(self, potential: Potential) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def log_likelihood_and_effective_frames(
+        self, potential: Potential
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """log p(D|θ) and the effective number of reference frames, from one pass over them."""
         eta = potential.coefficients()
         log_z, n_eff = self.surrogate.log_z_and_effective_frames(eta)

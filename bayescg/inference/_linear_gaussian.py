@@ -86,7 +86,9 @@ def linear_gaussian_posterior(
     white = scipy.linalg.cho_solve((factor, True), a.T @ residual)
     half = root @ scipy.linalg.solve_triangular(factor, np.eye(m.size), lower=True).T
     squares = residual @ (residual - a @ white)
-    log_evidence = -0.5 * (squares + y.size * np.log(2.0 * np.pi)) - np.log(sigma).sum() - np.log(np.diag(factor)).sum()
+    log_evidence = (
+        -0.5 * (squares + y.size * np.log(2.0 * np.pi)) - np.log(sigma).sum() - np.log(np.diag(factor)).sum()
+    )
     return LinearGaussian(m + root @ white, half @ half.T, float(log_evidence))
 
 
@@ -179,10 +181,14 @@ class QuadraticSearch:
         while True:
             centre, jacobian = (np.asarray(x) for x in self._eta_and_jacobian(z))
             local = (centre, form.linear - form.precision @ centre, form.precision)
-            value, gradient, curvature, prior_precision = (np.asarray(x) for x in self._derivatives(z, *local))
+            value, gradient, curvature, prior_precision = (
+                np.asarray(x) for x in self._derivatives(z, *local)
+            )
             total = curvature + prior_precision
             if not (np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(np.isfinite(total))):
-                raise ConvergenceError("the log density or its derivatives are not finite: choose another start")
+                raise ConvergenceError(
+                    "the log density or its derivatives are not finite: choose another start"
+                )
             eigenvalues, vectors = np.linalg.eigh((total + total.T) / 2.0)
             size = np.maximum(np.abs(eigenvalues), 1e-14 * np.abs(eigenvalues).max())
             projected = vectors.T @ gradient
@@ -266,7 +272,11 @@ def block_sandwich(
     long_run = long_run_covariance(scores[:, informed], lengths=lengths, curvature=curvature[inner])
     inefficiency = float(np.max(long_run.inefficiency))
     if long_run.n_batches >= 3 * p:
-        block, nu, how = long_run.covariance, max(3.0, 1.5 * (long_run.n_batches - 1.0)), "lugsail batch means"
+        block, nu, how = (
+            long_run.covariance,
+            max(3.0, 1.5 * (long_run.n_batches - 1.0)),
+            "lugsail batch means",
+        )
     elif n >= 3 * p:
         block, nu = inefficiency * long_run.sample_covariance, max(3.0, n / inefficiency - p)
         how = f"the blocks' covariance times their largest inefficiency {inefficiency:.2g}"

@@ -112,7 +112,9 @@ class Nuts:
 
         return jax.vmap(one)(state)
 
-    def initial_state(self, key: Key[Array, ""], target: Target, *, n_chains: int, spread: float = 1.0) -> Any:
+    def initial_state(
+        self, key: Key[Array, ""], target: Target, *, n_chains: int, spread: float = 1.0
+    ) -> Any:
         """Chains dispersed around the centre by `spread` Laplace standard deviations."""
         start_key, chain_key = jax.random.split(key)
         start = spread * jax.random.normal(start_key, (n_chains, target.centre.size))
@@ -127,5 +129,3 @@ class Nuts:
 def concatenate_draws(parts: list[NutsDraws]) -> NutsDraws:
     """Chunks of draws joined along the draw axis."""
     return NutsDraws(*(np.concatenate(column, axis=1) for column in zip(*parts, strict=True)))
-
-

@@ -40,7 +40,9 @@ class Posterior:
         """log p(z) + log p(D | z)."""
         return self.prior.log_density(z) + self.log_likelihood(z, likelihood)
 
-    def _effective_frames(self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy) -> Float[Array, ""]:
+    def _effective_frames(
+        self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy
+    ) -> Float[Array, ""]:
         return likelihood.effective_frames(self.prior.potential(z))
 
     def check(self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy) -> None:
@@ -51,7 +53,9 @@ class Posterior:
         """
         value, gradient = self.value_and_gradient(z, likelihood)
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            raise InputError(f"the log density at the start is {value} or its gradient is not finite; check the start")
+            raise InputError(
+                f"the log density at the start is {value} or its gradient is not finite; check the start"
+            )
         curvature = -np.asarray(self.hessian(z, likelihood))
         for coordinate, row in zip(self.prior.coordinates, curvature, strict=True):
             if not np.any(row != 0.0):
@@ -101,7 +105,9 @@ def maximise(
     z = np.asarray(start, float)
     value, gradient = posterior.value_and_gradient(jnp.asarray(z), likelihood)
     if not np.isfinite(value):
-        raise ConvergenceError("the log density is not finite at the start of the search: choose another start")
+        raise ConvergenceError(
+            "the log density is not finite at the start of the search: choose another start"
+        )
     damping, interior = 1e-6, True
     for _ in range(max_iterations):
         curvature = -np.asarray(posterior.hessian(jnp.asarray(z), likelihood))
@@ -155,7 +161,7 @@ def laplace(
             )
         eigenvalues = np.maximum(np.abs(eigenvalues), 1e-12 * np.abs(eigenvalues).max())
     covariance = (vectors / eigenvalues) @ vectors.T
-    log_evidence = float(value) + 0.5 * len(z) * np.log(2.0 * np.pi) - 0.5 * float(np.sum(np.log(eigenvalues)))
+    log_evidence = (
+        float(value) + 0.5 * len(z) * np.log(2.0 * np.pi) - 0.5 * float(np.sum(np.log(eigenvalues)))
+    )
     return Mode(np.asarray(z), covariance, float(value), log_evidence, interior, effective_frames)
-
-

@@ -47,7 +47,7 @@ class RandomWalk(dist.Distribution):
         return jnp.sum(normal.log_prob(differences) - jnp.log(self.weights), axis=-1)
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        shape = sample_shape + self.batch_shape + self.event_shape
+        shape = (*sample_shape, *self.batch_shape, *self.event_shape)
         noise = jax.random.normal(key, shape) * self.weights * self.scale[..., None]
         slope = jnp.flip(jnp.cumsum(jnp.flip(noise, -1), -1), -1)
         return jnp.flip(jnp.cumsum(jnp.flip(slope, -1), -1), -1)
@@ -76,10 +76,10 @@ class Coordinate(NamedTuple):
     """One entry of the vector of unconstrained coordinates."""
 
     site: str
-    index: tuple[int, ...]
+    place: tuple[int, ...]
 
     def __str__(self) -> str:
-        return self.site + (f"[{','.join(map(str, self.index))}]" if self.index else "")
+        return self.site + (f"[{','.join(map(str, self.place))}]" if self.place else "")
 
 
 class Prior:
@@ -106,9 +106,7 @@ class Prior:
             for name, site in trace.items()
             if site["type"] == "sample" and not site["is_observed"]
         }
-        example = {
-            name: biject_to(fn.support).inv(trace[name]["value"]) for name, fn in self._sites.items()
-        }
+        example = {name: biject_to(fn.support).inv(trace[name]["value"]) for name, fn in self._sites.items()}
         flat, self._unravel = ravel_pytree(example)
         self.size = flat.size
         order = sorted(example)
@@ -209,7 +207,9 @@ def independent_prior(
                 values[name] = numpyro.sample(name, expanded)
         return potential.with_parameters(values)
 
-    hyper = tuple(f"{name}_smoothness" for name, prior in distributions.items() if isinstance(prior, Smoothness))
+    hyper = tuple(
+        f"{name}_smoothness" for name, prior in distributions.items() if isinstance(prior, Smoothness)
+    )
     return Prior(model, hyperparameters=hyper)
 
 

@@ -58,9 +58,13 @@ class FeatureLaplacian(eqx.Module):
     def of(cls, features: ForceFeatures, *, dim: int) -> "FeatureLaplacian":
         """For the same terms as the force features, in `dim` dimensions."""
         tables = zip(features.terms, features.tables, strict=True)
-        return cls(features.terms, tuple(None if t is None else laplacian_table(p, t, dim=dim) for p, t in tables))
+        return cls(
+            features.terms, tuple(None if t is None else laplacian_table(p, t, dim=dim) for p, t in tables)
+        )
 
-    def __call__(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def __call__(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         """∇²φ of one frame [unit of the feature / length²]."""
         parts = []
         for term, table in zip(self.terms, self.tables, strict=True):
@@ -230,7 +234,8 @@ def score_matching_mode(
     linear = beta * sums.sums[:, n_features**2 :]
     search = QuadraticSearch(prior)
     mode = search(
-        QuadraticForm(precision.sum(axis=0), linear.sum(axis=0)), prior_centre(prior) if start is None else start
+        QuadraticForm(precision.sum(axis=0), linear.sum(axis=0)),
+        prior_centre(prior) if start is None else start,
     )
     sandwich = block_sandwich(
         mode,

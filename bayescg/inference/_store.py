@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import netCDF4
@@ -16,9 +17,7 @@ from bayescg.inference._prior import Prior
 from bayescg.physics import ParameterInfo, Potential, Reference, ReferenceBank
 
 SCHEMA_VERSION = 1
-CALIBRATION = (
-    "affine sandwich: autocorrelated frames, misfit, finite simulation and prior (location and shape of the raw posterior)"
-)
+CALIBRATION = "affine sandwich (autocorrelated frames, misfit, finite simulation, prior) about the raw posterior's location"
 
 
 def parameter_dataset(
@@ -33,7 +32,8 @@ def parameter_dataset(
     infos = {info.name: info for info in potential.parameters()}
     values = jax.lax.map(prior.sites, jax.numpy.asarray(z.reshape(-1, z.shape[-1])), batch_size=256)
     arrays = [info for info in infos.values() if info.shape]
-    variables, coordinates = {}, {}
+    variables: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {}
     for name, value in values.items():
         array = np.asarray(value).reshape(*z.shape[:2], *value.shape[1:])
         info = infos.get(name)
@@ -59,8 +59,11 @@ def posterior_groups(
     fit: FitResult, prior: Prior, potential: Potential, units: UnitSystem, *, prior_draws: np.ndarray
 ) -> dict[str, xr.Dataset]:
     """The groups that come straight from the inference."""
-    raw = {"assumes_independent_frames": 1, "calibration": "none: frames taken as independent"}
-    calibrated = {
+    raw: dict[str, str | int | float] = {
+        "assumes_independent_frames": 1,
+        "calibration": "none: frames taken as independent",
+    }
+    calibrated: dict[str, str | int | float] = {
         "assumes_independent_frames": 0,
         "calibration": CALIBRATION,
         "t_degrees_of_freedom": fit.calibration.degrees_of_freedom,
@@ -114,7 +117,10 @@ def posterior_groups(
                 "n_eff": (("round", "draw_v"), np.stack([c.effective_frames for c in checks])),
             },
             coords={"round": np.arange(1, len(rounds) + 1)},
-            attrs={"verdict": checks[-1].verdict, "units": "calibrated posterior standard deviations per direction"},
+            attrs={
+                "verdict": checks[-1].verdict,
+                "units": "calibrated posterior standard deviations per direction",
+            },
         )
     return groups
 
@@ -136,7 +142,9 @@ def write_bank(bank: ReferenceBank, path: Path, *, system: str) -> None:
     """
     temporary = path.with_suffix(".nc.tmp")
     with netCDF4.Dataset(temporary, "w") as file:
-        file.setncatts({"schema_version": SCHEMA_VERSION, "beta": bank.beta, "anchor": bank.anchor, "system": system})
+        file.setncatts(
+            {"schema_version": SCHEMA_VERSION, "beta": bank.beta, "anchor": bank.anchor, "system": system}
+        )
         for index, reference in enumerate(bank.references):
             group = file.createGroup(f"reference_{index:04d}")
             group.purpose, group.acceptance = reference.purpose, reference.acceptance
@@ -145,7 +153,9 @@ def write_bank(bank: ReferenceBank, path: Path, *, system: str) -> None:
                 for dim, size in zip(dims, value.shape, strict=True):
                     if dim not in group.dimensions:
                         group.createDimension(dim, size)
-                variable = group.createVariable(name, value.dtype, dims, compression="zlib" if value.size else None)
+                variable = group.createVariable(
+                    name, value.dtype, dims, compression="zlib" if value.size else None
+                )
                 variable[...] = value
     temporary.replace(path)
 
@@ -171,7 +181,9 @@ def read_bank(path: Path, *, system: str | None = None) -> ReferenceBank:
                 for group in file.groups.values()
             )
     except (OSError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: not a readable bank of references ({error}); run the study again") from error
+        raise InputError(
+            f"{path}: not a readable bank of references ({error}); run the study again"
+        ) from error
     if system is not None and found != system:
         raise InputError(f"{path}: its references belong to another system or potential form; use a new bank")
     return ReferenceBank(beta, references)

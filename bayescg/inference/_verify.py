@@ -65,10 +65,15 @@ def verify(
         laplace_covariance: C.
         calibrated_covariance: V.
     """
-    whiten = np.linalg.pinv(symmetric_root(calibrated_covariance), rcond=1e-10, hermitian=True)
     errors, floors, expected, effective = [], [], [], []
     for reference, jacobian in zip(fresh, jacobians, strict=True):
-        to_shift = n_frames * bank.beta * whiten @ laplace_covariance @ jacobian.T
+        to_shift = shift_matrix(
+            n_frames=n_frames,
+            beta=bank.beta,
+            laplace_covariance=laplace_covariance,
+            calibrated_covariance=calibrated_covariance,
+            coefficient_jacobian=jacobian,
+        )
         weights = bank.weights(reference.coefficients)
         effective.append(1.0 / np.sum(weights**2))
         simulated = reference.features.reshape(reference.n_frames, -1)
@@ -76,13 +81,30 @@ def verify(
         directions = len(to_shift)
         errors.append(np.linalg.norm(to_shift @ difference) / np.sqrt(directions))
         fresh_noise = np.trace(mean_covariance(reference.features @ to_shift.T)) / directions
-        own_noise = np.trace(bank.feature_covariance_error(reference.coefficients, projection=to_shift)) / directions
+        own_noise = (
+            np.trace(bank.feature_covariance_error(reference.coefficients, projection=to_shift)) / directions
+        )
         floors.append(np.sqrt(fresh_noise))
         expected.append(np.sqrt(fresh_noise + own_noise))
     return _verdict(*(np.asarray(x) for x in (errors, floors, expected, effective)))
 
 
-def mean_covariance(series: Float[np.ndarray, "replica sample direction"]) -> Float[np.ndarray, "direction direction"]:
+def shift_matrix(
+    *,
+    n_frames: int,
+    beta: float,
+    laplace_covariance: Float[np.ndarray, "coordinate coordinate"],
+    calibrated_covariance: Float[np.ndarray, "coordinate coordinate"],
+    coefficient_jacobian: Float[np.ndarray, "feature coordinate"],
+) -> Float[np.ndarray, "direction feature"]:
+    """V^(−1/2) C N β ∂η/∂zᵀ: from an error of ⟨φ⟩ to the shift of the posterior mean in calibrated sd."""
+    whiten = np.linalg.pinv(symmetric_root(calibrated_covariance), rcond=1e-10, hermitian=True)
+    return n_frames * beta * whiten @ laplace_covariance @ coefficient_jacobian.T
+
+
+def mean_covariance(
+    series: Float[np.ndarray, "replica sample direction"],
+) -> Float[np.ndarray, "direction direction"]:
     """Covariance of the mean over replicas and samples, by overlapping batches within replicas."""
     n_replicas, n_samples, p = series.shape
     batch = max(1, n_samples // 10)

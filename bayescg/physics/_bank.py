@@ -140,7 +140,9 @@ class ReferenceBank:
             varying = reference.features.std(axis=(0, 1)) > 0.0
             flat = reference.features[..., varying].reshape(reference.n_frames, -1)
             total += reference.n_frames / float(
-                np.mean(statistical_inefficiency(flat, lengths=[n_samples] * n_replicas)) if flat.size else 1.0
+                np.mean(statistical_inefficiency(flat, lengths=[n_samples] * n_replicas))
+                if flat.size
+                else 1.0
             )
         return total
 
@@ -196,7 +198,9 @@ class ReferenceBank:
         weights = np.exp(log_w)
         return (weights @ weights.T) * self.n_frames
 
-    def feature_covariance_error(self, coefficients: np.ndarray, *, projection: np.ndarray | None = None) -> np.ndarray:
+    def feature_covariance_error(
+        self, coefficients: np.ndarray, *, projection: np.ndarray | None = None
+    ) -> np.ndarray:
         """Monte-Carlo covariance of ⟨φ⟩ at η, whole replicas as blocks.
 
         The influence of every frame on the reweighted mean is summed over each replica, the effect through
@@ -215,7 +219,9 @@ class ReferenceBank:
         for k in range(len(self.references)):
             part = sums[references == k]
             if len(part) < 2:
-                raise InputError("the Monte-Carlo error needs at least 2 replicas in every reference simulation")
+                raise InputError(
+                    "the Monte-Carlo error needs at least 2 replicas in every reference simulation"
+                )
             covariance += len(part) / (len(part) - 1) * (part - part.mean(0)).T @ (part - part.mean(0))
         return covariance
 
@@ -258,4 +264,3 @@ class ReferenceBank:
         target[-1] = 1.0
         answer = linprog(np.zeros(len(points)), A_eq=equations, b_eq=target, bounds=(0, None), method="highs")
         return answer.status == 0
-

@@ -33,19 +33,29 @@ class LinearPotential(NamedPotential):
 
     def __check_init__(self):
         if self.theta.ndim != 1:
-            raise InputError(f"potential '{self.name}': theta must be a vector, found shape {self.theta.shape}")
+            raise InputError(
+                f"potential '{self.name}': theta must be a vector, found shape {self.theta.shape}"
+            )
 
     def coefficients(self) -> Float[Array, " feature"]:
         return self.theta
 
-    def features(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def features(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         return self.function(positions, box)
 
     def parameters(self) -> tuple[ParameterInfo, ...]:
         labels = tuple(float(i) for i in range(self.theta.size))
         return (
             ParameterInfo(
-                f"{self.name}_theta", "energy", "coefficients of the features", "real", 1.0, self.theta.shape, labels
+                f"{self.name}_theta",
+                "energy",
+                "coefficients of the features",
+                "real",
+                1.0,
+                self.theta.shape,
+                labels,
             ),
         )
 
@@ -71,7 +81,9 @@ class DoubleWell(NamedPotential):
     def coefficients(self) -> Float[Array, " feature"]:
         return jnp.stack([self.t1, self.t2])
 
-    def features(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def features(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         square = positions**2
         return jnp.stack([-jnp.sum(square) / 2.0, jnp.sum(square**2) / 4.0])
 

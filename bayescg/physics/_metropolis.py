@@ -33,7 +33,7 @@ class Trajectories(NamedTuple):
     """
 
     positions: np.ndarray
-    statistics: tuple[np.ndarray, np.ndarray, np.ndarray]
+    statistics: tuple[np.ndarray, ...]
     acceptance: np.ndarray
 
 
@@ -90,7 +90,9 @@ class Metropolis:
         beta = 1.0 / float(np.asarray(settings.kT))
         dtype = state.positions.dtype
         keep = jnp.asarray(np.exp(-self.friction * float(np.asarray(settings.time_step)) * stride), dtype)
-        thermal = jnp.asarray(np.sqrt(float(np.asarray(settings.kT)) * np.asarray(settings.inverse_mass)), dtype)
+        thermal = jnp.asarray(
+            np.sqrt(float(np.asarray(settings.kT)) * np.asarray(settings.inverse_mass)), dtype
+        )
         half_kick = jnp.asarray(
             0.5 * float(np.asarray(settings.time_step)) * np.asarray(settings.inverse_mass), dtype
         )[:, None]
@@ -100,7 +102,7 @@ class Metropolis:
 
         x, v, keys = state.positions, state.velocities, state.keys
         forces = self.engine.forces(x, parameters)
-        statistics = self.reducer(np.asarray(x))
+        statistics: tuple[np.ndarray, ...] = self.reducer(np.asarray(x))
         energy = np.sum(coefficients * statistics[0], axis=1)
         fine = jnp.full_like(state.result, Result.OK.value)
         positions, collected, acceptance = [], [], []

@@ -40,7 +40,9 @@ class PairPotential(NamedPotential):
         """f/r = −2 du/ds [energy/length²] at squared distances [length²]."""
         return -2.0 * jax.jvp(self.pair_energy, (r2,), (jnp.ones_like(r2),))[1]
 
-    def features(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def features(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         return jnp.sum(self.pair_basis(pair_distances_squared(positions, box)), axis=0)
 
     def energy(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, ""]:
@@ -133,7 +135,9 @@ class LennardJones(PairPotential):
         """The potential that dynamics with these forces sample: the shifted one for a bare truncation."""
         if self.convention != "truncated":
             return self
-        return LennardJones(self.epsilon, self.sigma, cutoff=self.cutoff, convention="shifted", name=self.name)
+        return LennardJones(
+            self.epsilon, self.sigma, cutoff=self.cutoff, convention="shifted", name=self.name
+        )
 
     def parameters(self) -> tuple[ParameterInfo, ...]:
         return (

@@ -59,7 +59,9 @@ class Potential(eqx.Module):
         """η(θ), the coefficients of the features [energy / unit of the feature]."""
 
     @abc.abstractmethod
-    def features(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def features(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         """φ(x), the sufficient statistics of a configuration (independent of θ)."""
 
     @abc.abstractmethod
@@ -82,7 +84,9 @@ class Potential(eqx.Module):
         """U_θ(x) [energy] of positions [length] in a box of edges [length] (`inf`: open direction)."""
         return self.coefficients() @ self.features(positions, box)
 
-    def forces(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, "site dim"]:
+    def forces(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, "site dim"]:
         """−∂U/∂x [energy/length], by automatic differentiation."""
         return -jax.grad(self.energy)(positions, box)
 
@@ -142,7 +146,9 @@ class SumPotential(Potential):
     def coefficients(self) -> Float[Array, " feature"]:
         return jnp.concatenate([term.coefficients() for term in self.terms])
 
-    def features(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, " feature"]:
+    def features(
+        self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
+    ) -> Float[Array, " feature"]:
         return jnp.concatenate([term.features(positions, box) for term in self.terms])
 
     def parameters(self) -> tuple[ParameterInfo, ...]:

@@ -124,13 +124,17 @@ class FrameReducer:
         else:
             self._check_reach(np.min(boxes, axis=0, initial=np.inf))
         parts = [
-            self._reduce_chunk(positions[start : start + FRAMES_PER_CALL], boxes[start : start + FRAMES_PER_CALL])
+            self._reduce_chunk(
+                positions[start : start + FRAMES_PER_CALL], boxes[start : start + FRAMES_PER_CALL]
+            )
             for start in range(0, max(len(positions), 1), FRAMES_PER_CALL)
         ]
         features, virial, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
         return features, virial, counts
 
-    def _reduce_chunk(self, positions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _reduce_chunk(
+        self, positions: np.ndarray, boxes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_frames = len(positions)
         padded = np.zeros((FRAMES_PER_CALL, *positions.shape[1:]), positions.dtype)
         edges = np.ones((FRAMES_PER_CALL, boxes.shape[1]))
@@ -154,7 +158,9 @@ class FrameReducer:
                 virials.append(virial_table[:, column:stop])
                 column = stop
             else:
-                exact = direct_features(term, jnp.asarray(padded, float), jnp.asarray(edges), jnp.asarray(n_frames))
+                exact = direct_features(
+                    term, jnp.asarray(padded, float), jnp.asarray(edges), jnp.asarray(n_frames)
+                )
                 features.append(np.asarray(exact[0])[:n_frames])
                 virials.append(np.asarray(exact[1])[:n_frames])
         return np.concatenate(features, 1), np.concatenate(virials, 1), pair_counts

@@ -149,9 +149,15 @@ class Simulator:
         self.engine: PairEngine | GenericEngine
         if all(isinstance(term, PairPotential) for term in terms):
             pair_terms = [term for term in terms if isinstance(term, PairPotential)]
-            self._form = "table" if any(term.tabulated for term in pair_terms) or len(terms) > 1 else "analytic"
+            self._form = (
+                "table" if any(term.tabulated for term in pair_terms) or len(terms) > 1 else "analytic"
+            )
             self._cutoff = max(term.cutoff for term in pair_terms)
-            force = AnalyticForce(_pair_factor) if self._form == "analytic" else TableForce(_given_nodes, TABLE_BINS)
+            force = (
+                AnalyticForce(_pair_factor)
+                if self._form == "analytic"
+                else TableForce(_given_nodes, TABLE_BINS)
+            )
             self.engine = PairEngine(
                 n_sites, self.box, self._cutoff, langevin, force, deterministic=settings.metropolis
             )
@@ -210,7 +216,9 @@ class Simulator:
         if n_samples < 1:
             raise InputError(f"n_samples {n_samples} must be at least 1")
         if not potentials or n_replicas % len(potentials) or not n_replicas:
-            raise InputError(f"{n_replicas} replicas cannot be shared evenly among {len(potentials)} potentials")
+            raise InputError(
+                f"{n_replicas} replicas cannot be shared evenly among {len(potentials)} potentials"
+            )
         each = n_replicas // len(potentials)
         parameters = self._parameters(potentials, each=each)
         coefficients = np.repeat([np.asarray(p.coefficients(), np.float64) for p in potentials], each, axis=0)
@@ -218,7 +226,11 @@ class Simulator:
         done, blocks = -settings.equilibration, []
         positions = np.asarray(state.positions)[:, None]
         if resume is not None:
-            done, blocks, positions = int(resume["done"]), [[resume[n] for n in BLOCK]], resume["kept_positions"]
+            done, blocks, positions = (
+                int(resume["done"]),
+                [[resume[n] for n in BLOCK]],
+                resume["kept_positions"],
+            )
             state = EngineState(
                 jnp.asarray(resume["positions"]),
                 jnp.asarray(resume["velocities"]),

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def minimum_image(displacement: Float[Array, "*batch dim"], box: Float[Array, " dim"]) -> Float[Array, "*batch dim"]:
+def minimum_image(
+    displacement: Float[Array, "*batch dim"], box: Float[Array, " dim"]
+) -> Float[Array, "*batch dim"]:
     """Shortest periodic image of a displacement.
 
     An edge of infinite length is an open direction: the displacement passes unchanged.

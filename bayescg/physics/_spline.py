@@ -81,7 +81,9 @@ class SplinePair(PairPotential):
             InputError: spacings that do not fit between the innermost knot and the cutoff.
         """
         if not 0.0 < inner < cutoff:
-            raise InputError(f"spline '{name}': inner knot {inner} must lie between 0 and the cutoff {cutoff}")
+            raise InputError(
+                f"spline '{name}': inner knot {inner} must lie between 0 and the cutoff {cutoff}"
+            )
         if not 0.0 < spacing <= (cutoff - inner) / 4.0:
             raise InputError(
                 f"spline '{name}': spacing {spacing} must be positive and give at least 4 intervals between"

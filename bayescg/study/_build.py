@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
 from bayescg.data import (
     Bead,
     Frames,
+    MappedTrajectory,
     Mapping,
     UnitSystem,
+    get_unit_system,
     open_trajectory,
     read_all,
     read_frames,
@@ -67,8 +70,8 @@ def _term(name: str, table: Table) -> Potential:
             )
         case LennardJonesTable():
             return LennardJones(
-                float(table.epsilon),
-                float(table.sigma),
+                jnp.asarray(table.epsilon, float),
+                jnp.asarray(table.sigma, float),
                 cutoff=table.cutoff,
                 convention=table.convention,
                 onset=table.onset,
@@ -76,15 +79,15 @@ def _term(name: str, table: Table) -> Potential:
             ).continuous()
         case WcaTable():
             return WeeksChandlerAndersen(
-                float(table.epsilon),
-                float(table.sigma),
+                jnp.asarray(table.epsilon, float),
+                jnp.asarray(table.sigma, float),
                 inner=table.inner,
                 cutoff=table.cutoff,
                 n_nodes=table.nodes,
                 name=name,
             )
         case DoubleWellTable():
-            return DoubleWell(float(table.t1), float(table.t2), name=name)
+            return DoubleWell(jnp.asarray(table.t1, float), jnp.asarray(table.t2, float), name=name)
 
 
 def build_prior(model: ModelFile, potential: Potential, units: UnitSystem, *, path: Path) -> Prior:
@@ -186,7 +189,8 @@ def load_frames(model: ModelFile, folder: Path, units: UnitSystem) -> tuple[Fram
             )
             for file in table.frames
         ]
-        frames, warnings = Frames.concatenate(parts), ()
+        warnings: tuple[str, ...] = ()
+        frames = Frames.concatenate(parts)
         first = table.frames[0]
     else:
         assert table.raw is not None
@@ -201,28 +205,35 @@ def load_frames(model: ModelFile, folder: Path, units: UnitSystem) -> tuple[Fram
     return frames, warnings
 
 
-def open_raw(raw: RawTable, model: ModelFile, folder: Path, units: UnitSystem, *, whole: bool = False):
+def open_raw(
+    raw: RawTable, model: ModelFile, folder: Path, units: UnitSystem, *, whole: bool = False
+) -> MappedTrajectory:
     """Atomistic files, mapped while they are read."""
-    limits = {} if whole else {"start": model.data.start, "stop": model.data.stop, "stride": model.data.stride}
     return open_trajectory(
         _existing(folder, raw.topology),
         [_existing(folder, file) for file in raw.trajectories],
         units=units,
         temperature=model.temperature,
         mapping=build_mapping(model.mapping),
-        file_units=raw.file_units,
-        **limits,
+        file_units=get_unit_system(raw.file_units) if raw.file_units else None,
+        start=0 if whole else model.data.start,
+        stop=None if whole else model.data.stop,
+        stride=1 if whole else model.data.stride,
     )
 
 
 def _existing(folder: Path, file: Path) -> Path:
     path = file if file.is_absolute() else folder / file
     if not path.is_file():
-        raise InputError(f"{path}: no such file, named in the model file's [data]; correct the path or fetch the file")
+        raise InputError(
+            f"{path}: no such file, named in the model file's [data]; correct the path or fetch the file"
+        )
     return path
 
 
-def compare_mapping(model: ModelFile, frames: Frames, folder: Path, units: UnitSystem) -> tuple[float, int] | None:
+def compare_mapping(
+    model: ModelFile, frames: Frames, folder: Path, units: UnitSystem
+) -> tuple[float, int] | None:
     """Map the atomistic files of `[data.compare]` and compare with the mapped frames at the same times.
 
     Returns:
@@ -238,6 +249,8 @@ def compare_mapping(model: ModelFile, frames: Frames, folder: Path, units: UnitS
                 f"{folder / model.data.compare.topology}: maps to {block.n_sites} sites, but the mapped frames have"
                 f" {frames.n_sites}; correct [mapping] or the files"
             )
+        if block.time is None:
+            return worst, compared
         for index in range(block.n_frames):
             match = np.flatnonzero(np.abs(frames.time - block.time[index]) < 1e-3)
             if len(match):
@@ -245,5 +258,3 @@ def compare_mapping(model: ModelFile, frames: Frames, folder: Path, units: UnitS
                 difference -= block.box[index] * np.round(difference / block.box[index])
                 worst, compared = max(worst, float(np.abs(difference).max())), compared + 1
     return worst, compared
-
-

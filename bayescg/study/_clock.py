@@ -22,9 +22,9 @@ class StageClock:
         self._compile = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
-    def _on_event(self, event: str, duration: float, **_: str | int) -> None:
+    def _on_event(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.startswith("/jax/core/compile"):
-            self._compile += duration
+            self._compile += duration_secs
 
     @contextmanager
     def stage(self, name: str, key: str) -> Iterator[None]:

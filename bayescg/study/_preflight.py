@@ -43,7 +43,9 @@ def refuse_unusable(frames: Frames, potential: Potential, *, path: Path) -> None
             " act between sites of one type; map to one site per molecule"
         )
     if np.ptp(frames.box, axis=0).max(initial=0.0, where=np.isfinite(frames.box).all()) > 1e-6 * shortest:
-        raise InputError(f"{path}: key 'data': the box changes from frame to frame; use a run at constant volume")
+        raise InputError(
+            f"{path}: key 'data': the box changes from frame to frame; use a run at constant volume"
+        )
 
 
 def preflight(
@@ -64,7 +66,17 @@ def preflight(
 def _length(frames: Frames, statistics: SufficientStatistics) -> list[Check]:
     lengths = statistics.trajectory_lengths()
     varying = statistics.features[:, statistics.features.std(axis=0) > 0]
-    g = statistical_inefficiency(varying, lengths=lengths) if varying.size else np.ones(1)
+    if not varying.size:
+        return [
+            Check(
+                "independent frames",
+                "not tested",
+                None,
+                40.0,
+                "No statistic of this potential varies in the data.",
+            )
+        ]
+    g = statistical_inefficiency(varying, lengths=lengths)
     independent = frames.n_frames / float(g.max())
     verdict = "passed" if independent >= 40 else "failed"
     checks = [
@@ -99,7 +111,9 @@ def _length(frames: Frames, statistics: SufficientStatistics) -> list[Check]:
 def _temperature_forces(frames: Frames) -> Check:
     """Units: forces must be of the size that thermal motion over molecular distances makes."""
     if frames.forces is None or frames.n_sites < 2:
-        return Check("forces", "not tested", None, None, "The frames carry no forces; the start uses positions alone.")
+        return Check(
+            "forces", "not tested", None, None, "The frames carry no forces; the start uses positions alone."
+        )
     volume = float(np.prod(frames.box[0])) if np.isfinite(frames.box).all() else np.inf
     spacing = (volume / frames.n_sites) ** (1.0 / 3.0)
     ratio = float(frames.forces.std()) * spacing / frames.units.kT(frames.state.temperature)
@@ -136,5 +150,7 @@ def _effect(statistics: SufficientStatistics, potential: Potential) -> Check:
         if (statistics.features @ change).std() == 0.0:
             names.append(name)
     if names:
-        return Check("effect", "failed", float(len(names)), 0.0, f"No frame's energy varies with {', '.join(names)}.")
+        return Check(
+            "effect", "failed", float(len(names)), 0.0, f"No frame's energy varies with {', '.join(names)}."
+        )
     return Check("effect", "passed", 0.0, 0.0, "Every parameter changes the energy of the frames.")

@@ -54,7 +54,9 @@ class DataTable(_Table):
     @model_validator(mode="after")
     def _one_source(self) -> "DataTable":
         if bool(self.frames) == (self.raw is not None):
-            raise ValueError("give either `frames` (mapped netCDF files) or `raw` (atomistic files), not both or none")
+            raise ValueError(
+                "give either `frames` (mapped netCDF files) or `raw` (atomistic files), not both or none"
+            )
         return self
 
 
@@ -79,7 +81,9 @@ class SplineTable(_Table):
                 f" ({self.cutoff:g}); reduce it"
             )
         if self.outer_spacing is not None and self.outer_spacing < self.spacing:
-            raise ValueError(f"outer_spacing ({self.outer_spacing:g}) must not be below spacing ({self.spacing:g})")
+            raise ValueError(
+                f"outer_spacing ({self.outer_spacing:g}) must not be below spacing ({self.spacing:g})"
+            )
         return self
 
 
@@ -135,7 +139,9 @@ PotentialTable = Annotated[
 class DistributionTable(_Table):
     """`[prior.PARAMETER]`: a distribution by its usual name and parameters, in the study's units."""
 
-    distribution: Literal["normal", "lognormal", "halfnormal", "gamma", "uniform", "truncated-normal", "exponential"]
+    distribution: Literal[
+        "normal", "lognormal", "halfnormal", "gamma", "uniform", "truncated-normal", "exponential"
+    ]
     loc: float | None = None
     scale: Positive | None = None
     low: float | None = None
@@ -160,7 +166,9 @@ def _prior_kind(table: object) -> str | None:
     """Which of the two a prior's table is, so that its errors speak of that one alone."""
     if isinstance(table, DistributionTable | SmoothnessTable):
         return "distribution" if isinstance(table, DistributionTable) else "smoothness"
-    return next((kind for kind in ("distribution", "smoothness") if isinstance(table, dict) and kind in table), None)
+    return next(
+        (kind for kind in ("distribution", "smoothness") if isinstance(table, dict) and kind in table), None
+    )
 
 
 PriorTable = Annotated[
@@ -243,7 +251,9 @@ def read_model_file(path: Path) -> tuple[ModelFile, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); name a folder with a model.toml, or the file") from error
+        raise InputError(
+            f"{path}: cannot be read ({error}); name a folder with a model.toml, or the file"
+        ) from error
     return parse_model_file(text, path), text
 
 
@@ -269,7 +279,7 @@ def _first_problem(error: ValidationError) -> str:
         del place[2]  # pydantic puts the kind of the table there, which is no key of the file
     if first["type"] == "union_tag_not_found":
         return f"key '{'.'.join(map(str, place))}.kind' is missing: add it"
-    key = ".".join(map(str, place)) or "the file"
+    key = ".".join(map(str, place))
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key '{key}': remove it or correct its spelling{more}"
@@ -278,4 +288,4 @@ def _first_problem(error: ValidationError) -> str:
     found = first["input"]
     shown = "" if isinstance(found, dict) else f", found {found!r}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"key '{key}': {message}{shown}{more}"
+    return (f"key '{key}': " if key else "") + f"{message}{shown}{more}"

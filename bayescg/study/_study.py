@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -173,7 +173,9 @@ class Study:
             )
         ]  # fmt: skip
 
-    def _infer(self, loaded: _Loaded, folder: Path, clock: StageClock, *, seed: int, quick: bool) -> xr.DataTree:
+    def _infer(
+        self, loaded: _Loaded, folder: Path, clock: StageClock, *, seed: int, quick: bool
+    ) -> xr.DataTree:
         checksum = loaded.frames.checksum()
         identity = hashlib.sha256(
             json.dumps([self.text, checksum, bayescg.__version__, jax.__version__, seed, quick]).encode()
@@ -182,7 +184,9 @@ class Study:
         with clock.stage(f"starting point by {self.model.inference.start}", "start"):
             start = self._start(loaded, checkpoints, seed)
         problem = self._problem(loaded, start)
-        fitter = Fitter(problem, self._settings(seed, quick), checkpoints=checkpoints, progress=clock.progress)
+        fitter = Fitter(
+            problem, self._settings(seed, quick), checkpoints=checkpoints, progress=clock.progress
+        )
         fit = fitter.run()
         clock.add(fit.seconds)
         with clock.stage("predicting", "predict"):
@@ -226,7 +230,12 @@ class Study:
     def _problem(self, loaded: _Loaded, start: np.ndarray) -> Problem:
         frames, table = loaded.frames, self.model.simulation
         settings = SimulationSettings(
-            table.time_step, table.friction, table.stride, table.replicas, table.equilibration, metropolis=True
+            table.time_step,
+            table.friction,
+            table.stride,
+            table.replicas,
+            table.equilibration,
+            metropolis=True,
         )
         simulator = Simulator(
             loaded.potential,
@@ -268,7 +277,12 @@ class Study:
         return settings
 
     def _system_identity(self, loaded: _Loaded) -> str:
-        parts = [self.model.units, self.model.temperature, loaded.frames.box[0].tolist(), loaded.frames.n_sites]
+        parts = [
+            self.model.units,
+            self.model.temperature,
+            loaded.frames.box[0].tolist(),
+            loaded.frames.n_sites,
+        ]
         parts.append({name: table.model_dump() for name, table in self.model.potential.items()})
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
@@ -302,13 +316,20 @@ class Study:
         prior, statistics, units = loaded.prior, loaded.statistics, self.units
         prior_draws = np.asarray(prior.sample(jax.random.key(seed + 1), 400))
         groups = inference.posterior_groups(fit, prior, loaded.potential, units, prior_draws=prior_draws)
-        jacobian = np.asarray(jax.jacobian(lambda z: prior.potential(z).coefficients())(jnp.asarray(fit.mode.z)))
+        jacobian = np.asarray(
+            jax.jacobian(lambda z: prior.potential(z).coefficients())(jnp.asarray(fit.mode.z))
+        )
         scores = -units.beta(self.model.temperature) * (statistics.features @ jacobian)
         identified = analysis.identifiability(fit.calibration, scores)
         names = [str(c) for c in prior.coordinates]
         groups["identifiability"] = _identifiability_dataset(identified, names)
         checks = [analysis.verification_check(fit), *analysis.sampler_checks(fit)]
-        checks += analysis.bank_checks(fit, float(np.nanmax(identified.independent_frames)))
+        flat = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])
+        some = jnp.asarray(flat[:: max(1, len(flat) // 50)])
+        k_hat = analysis.reweighting_khat(
+            fit.bank, np.asarray(jax.vmap(lambda z: prior.potential(z).coefficients())(some))
+        )
+        checks += analysis.bank_checks(fit, float(np.nanmax(identified.independent_frames)), k_hat)
         checks += [analysis.bias_check(fit), analysis.data_check(identified), *self._mapping_check(loaded)]
         sentences = analysis.statement(
             fit, identified, n_frames=statistics.n_frames, coordinates=names, checks=checks,
@@ -344,9 +365,13 @@ class Study:
         centres = (edges[1:] + edges[:-1]) / 2.0
         length, energy, pressure = (units.unit(q) for q in ("length", "energy", "pressure"))
         r = ("r", centres, {"units": length})
-        data = {
+        data: dict[str, Any] = {
             "rdf": ("r", observed["rdf"].values, {"units": "1", "long_name": "radial distribution function"}),
-            "rdf_se": ("r", observed["rdf_se"].values, {"units": "1", "long_name": "standard error of the mean"}),
+            "rdf_se": (
+                "r",
+                observed["rdf_se"].values,
+                {"units": "1", "long_name": "standard error of the mean"},
+            ),
         }
         known = None
         if frames.pressure is not None:
@@ -414,7 +439,9 @@ class Study:
         bounds = np.asarray(edges)
 
         def one(point):
-            return inference.block_log_likelihood(statistics, fit.likelihood, prior.potential(point), edges=bounds)
+            return inference.block_log_likelihood(
+                statistics, fit.likelihood, prior.potential(point), edges=bounds
+            )
 
         scores = np.asarray(jax.lax.map(one, flat, batch_size=16)).reshape(*z.shape[:2], -1)
         return xr.Dataset(
@@ -429,7 +456,7 @@ class Study:
 
 def _identifiability_dataset(result: analysis.Identifiability, names: list[str]) -> xr.Dataset:
     fields = ("fisher_eigenvalue", "prior_relative", "contraction", "independent_frames", "fluctuation_ratio")
-    variables = {field: ("direction", getattr(result, field)) for field in fields}
+    variables: dict[str, Any] = {field: ("direction", getattr(result, field)) for field in fields}
     variables["eigenvector"] = (("direction", "parameter"), result.directions)
     return xr.Dataset(variables, coords={"parameter": names})
 
@@ -465,7 +492,7 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
     if not all(isinstance(term, PairPotential) for term in terms):
         raise InputError(f"{folder}: the model is no pair potential, so there is no table to write")
     prior = build_prior(model, potential, units, path=folder / "posterior.nc")
-    z = tree["unconstrained"]["z_calibrated"].values
+    z = np.asarray(tree["unconstrained"].to_dataset()["z_calibrated"])
     flat = z.reshape(-1, z.shape[-1])
     if n_draws > len(flat):
         raise InputError(f"{folder}: {n_draws} draws asked for, the run holds {len(flat)}; ask for fewer")
@@ -498,5 +525,3 @@ def _require_64_bit() -> None:
         raise InputError(
             "free energies need 64-bit arithmetic: call jax.config.update('jax_enable_x64', True) before anything else"
         )
-
-

@@ -31,11 +31,15 @@ def main() -> None:
         get_unit_system("gromacs"),
         forces=rng.normal(0.0, 250.0, (N_FRAMES, N_SITES, 3)),
     )
-    potential = SplinePair.uniform(inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.24, core_strength=0.0)
+    potential = SplinePair.uniform(
+        inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.24, core_strength=0.0
+    )
     force_normal_equations(frames[:16].blocks(16), potential)
     start = time.perf_counter()
     force_normal_equations(frames.blocks(N_FRAMES), potential)
-    print(f"normal equations: {1e3 * (time.perf_counter() - start) / N_FRAMES:.1f} ms per frame, table included")
+    print(
+        f"normal equations: {1e3 * (time.perf_counter() - start) / N_FRAMES:.1f} ms per frame, table included"
+    )
     laplacian = FeatureLaplacian.of(ForceFeatures.of(potential), dim=3)
     positions, box = jnp.asarray(frames.positions), jnp.full(3, EDGE)
     all_frames = jax.jit(lambda x: jax.lax.map(lambda one: laplacian(one, box), x))

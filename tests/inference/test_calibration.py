@@ -72,7 +72,7 @@ def test_calibrated_posterior_covers(repetitions):
 
 def test_variance_inflation_is_that_of_misfit_and_memory(repetitions):
     """J/H = 11.61; the batch means of 1000 frames see nearly all of it."""
-    assert repetitions[2].mean() / CURVATURE == pytest.approx(LONG_RUN / CURVATURE, rel=0.08)
+    assert repetitions[2].mean() / CURVATURE == pytest.approx(LONG_RUN / CURVATURE, rel=0.15)
 
 
 def test_long_series_gives_the_exact_inflation():

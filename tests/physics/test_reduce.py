@@ -1,5 +1,6 @@
 """Sufficient statistics against direct sums over pairs, finite differences and the radial distribution function."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +59,11 @@ def gas(n_frames, n_sites, *, box=BOX, seed=5, closest=0.7):
     return np.asarray(frames)
 
 
+@eqx.filter_jit
+def features_of(potential, positions, box):
+    return potential.features(positions, box)
+
+
 def squared_distances(frame, box):
     i, j = np.triu_indices(len(frame), k=1)
     d = frame[i] - frame[j]
@@ -84,20 +90,20 @@ def frames_of(positions, box, *, trajectory=None):
     return Frames(positions, box, topology, State(1.0), get_unit_system("lj"), **extra)
 
 
-@pytest.mark.parametrize("n_sites", [2, 3, 24, 25])
+@pytest.mark.parametrize("n_sites", [2, 25])
 @pytest.mark.parametrize("convention", ["shifted", "truncated", "smooth"])
 def test_lennard_jones_is_summed_exactly(n_sites, convention):
     onset = 2.0 if convention == "smooth" else None
     potential = LennardJones(0.9, 1.0, cutoff=CUTOFF, convention=convention, onset=onset)
     x = gas(3, n_sites)
     features, virial, counts = FrameReducer(potential, box=BOX)(x)
-    expected = [np.asarray(potential.features(jnp.asarray(frame), jnp.asarray(BOX))) for frame in x]
+    expected = [features_of(potential, frame, BOX) for frame in x]
     np.testing.assert_allclose(features, expected, rtol=1e-12)
     assert virial.shape == (3, 2)
     assert counts.shape == (3, 0)
 
 
-@pytest.mark.parametrize("n_sites", [2, 3, 24, 25])
+@pytest.mark.parametrize("n_sites", [3, 24])
 @pytest.mark.parametrize("potential", [SPLINE, WCA, LJ + SPLINE + WCA], ids=["spline", "wca", "sum"])
 def test_tabulated_energy_is_the_one_that_is_linear_between_the_tables_nodes(potential, n_sites):
     """Also where the terms of a sum have different cutoffs: they share the table of the longest."""
@@ -129,7 +135,7 @@ def test_tabulated_features_are_the_direct_ones_within_the_tables_bound(potentia
     """Linear interpolation errs by at most an eighth of the largest second difference per pair."""
     x = gas(2, 40)
     features, _, _ = FrameReducer(potential, box=BOX)(x)
-    direct = np.asarray([potential.features(jnp.asarray(frame), jnp.asarray(BOX)) for frame in x])
+    direct = np.asarray([features_of(potential, frame, BOX) for frame in x])
     s = np.linspace(0.45, potential.cutoff**2, TABLE_BINS)
     basis = np.asarray(jax.jit(lambda s: potential.pair_basis(s))(s))
     width = potential.cutoff**2 / TABLE_BINS
@@ -245,7 +251,7 @@ def test_features_of_a_sum_stand_in_the_order_of_the_terms():
     x = gas(2, 10)
     features, virial, _ = FrameReducer(potential, box=BOX)(x)
     assert features.shape == virial.shape == (2, potential.coefficients().size)
-    direct = np.asarray([potential.features(jnp.asarray(frame), jnp.asarray(BOX)) for frame in x])
+    direct = np.asarray([features_of(potential, frame, BOX) for frame in x])
     np.testing.assert_allclose(features, direct, rtol=1e-5, atol=1e-5)
 
 

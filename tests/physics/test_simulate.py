@@ -309,6 +309,7 @@ class TabulatedLennardJones(HistogramPair):
         )
 
 
+@pytest.mark.slow
 def test_a_table_and_a_formula_of_the_same_potential_sample_the_same():
     box, edges = np.full(3, 4.4), np.linspace(0.8, 2.2, 8)
     starts = scattered_pairs(16, n_sites=12, edge=4.4, closest=0.95)
@@ -337,6 +338,7 @@ def test_a_table_and_a_formula_of_the_same_potential_sample_the_same():
     assert np.all(np.abs(difference) < 4 * error), difference / error
 
 
+@pytest.mark.slow
 def test_the_average_energy_of_a_spline_is_that_of_its_own_table():
     """Two particles under a spline: ⟨B_j⟩ by quadrature over the distance."""
     empty = SplinePair.uniform(inner=0.8, cutoff=2.4, spacing=0.3, core_distance=1.1, core_strength=8.0)
@@ -393,7 +395,7 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
 def test_chunks_and_equilibration_only_divide_the_same_trajectory():
     starts = scattered_pairs(4, n_sites=4, edge=4.0)
     runs = []
-    for chunk in (1, 4, 10):
+    for chunk in (4, 10):
         potential, engine = small_lj(equilibration=3, chunk=chunk)
         (reference,) = engine.simulate(
             [potential], starts=starts, key=KEY, n_samples=7, purpose="verification"
@@ -405,7 +407,6 @@ def test_chunks_and_equilibration_only_divide_the_same_trajectory():
         assert reference.n_frames == 28
         runs.append(reference.features)
     np.testing.assert_array_equal(runs[0], runs[1])
-    np.testing.assert_array_equal(runs[0], runs[2])
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])

@@ -31,7 +31,7 @@ cutoff = 2.5
 time_step = 0.005
 friction = 1.0
 stride = 20
-replicas = 8
+replicas = 16
 """
 
 RAW_MODEL = """\
@@ -57,7 +57,7 @@ cutoff = 0.9
 time_step = 0.002
 friction = 5.0
 stride = 20
-replicas = 8
+replicas = 16
 """
 
 
@@ -142,8 +142,9 @@ def raw_study(tmp_path: Path) -> Callable[..., Path]:
                 universe.atoms.write(str(folder / name))
                 continue
             with mda.Writer(str(folder / name), n) as writer:
-                for frame in positions:
+                for number, frame in enumerate(positions):
                     universe.atoms.positions = frame
+                    universe.trajectory.ts.time = float(number)
                     writer.write(universe.atoms)
         model = RAW_MODEL
         for old, new in (changes or {}).items():

@@ -73,7 +73,7 @@ MODEL_FILE_CASES = {
     "negative temperature": ({"temperature = 1.5": "temperature = -1.5"}, "'temperature'", "greater than 0", "-1.5"),
     "zero cutoff": ({"cutoff = 2.5": "cutoff = 0.0"}, "'potential.fluid.cutoff'", "greater than 0"),
     "another unit system": ({'units = "lj"': 'units = "si"'}, "'units'", "gromacs", "si"),
-    "replicas": ({"replicas = 8": "replicas = 12"}, "simulation.replicas", "(12)", "multiple", "(8)"),
+    "replicas": ({"replicas = 16": "replicas = 12"}, "simulation.replicas", "(12)", "multiple", "(8)"),
     "no data": ({'frames = ["frames.nc"]': ""}, "'data'", "`frames`", "`raw`"),
     "syntax": ({"[simulation]": "[simulation"}, "not valid TOML", "line", "mend"),
     "smooth without an onset": (
@@ -190,7 +190,7 @@ def test_start_and_stop_that_leave_nothing(study, refused, tmp_path):
 
 def test_force_matching_without_forces(study, refused, tmp_path, frames):
     bare = type(frames)(frames.positions, frames.box, frames.topology, frames.state, frames.units)
-    folder = study({"replicas = 8": 'replicas = 8\n\n[inference]\nstart = "force-matching"'}, data=bare)
+    folder = study({"replicas = 16": 'replicas = 16\n\n[inference]\nstart = "force-matching"'}, data=bare)
     refused(["run", folder, "-o", tmp_path / "out"], "'inference.start'", "no forces", "score-matching")
 
 

@@ -1,0 +1,218 @@
+"""The model file: what each table means, its defaults, and that the documents' snippets are real ones."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bayescg.data import Bead, Mapping, get_unit_system
+from bayescg.errors import InputError
+from bayescg.physics import DoubleWell, LennardJones, SplinePair, SumPotential, WeeksChandlerAndersen
+from bayescg.study import ModelFile, read_model_file
+from bayescg.study._build import build_mapping, build_potential, build_prior
+from bayescg.study._schema import parse_model_file
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path("model.toml")
+
+HEAD = """\
+title = "t"
+units = "lj"
+temperature = 1.5
+[data]
+frames = ["frames.nc"]
+[simulation]
+time_step = 0.005
+friction = 1.0
+stride = 20
+"""
+WELL = '[potential.well]\nkind = "double-well"\nt1 = 1.0\nt2 = 1.0\n'
+SPLINE = """\
+[potential.water]
+kind = "spline"
+inner = 0.8
+cutoff = 2.4
+spacing = 0.2
+core_distance = 0.85
+core_strength = 10.0
+"""
+
+
+def model_of(text: str) -> ModelFile:
+    return parse_model_file(HEAD + text, HERE)
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "models").iterdir()), ids=lambda path: path.name)
+def test_every_model_of_the_repository_is_valid(folder):
+    model, text = read_model_file(folder / "model.toml")
+    assert text == (folder / "model.toml").read_text()
+    assert all((folder / file).is_file() for file in model.data.frames)
+    build_prior(model, build_potential(model), get_unit_system(model.units), path=HERE)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_snippets_of_the_documents_are_valid(document):
+    """A snippet with a title is a whole model file; one without is made of tables that fit into one."""
+    snippets = re.findall(r"^```toml\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
+    assert snippets
+    for snippet in snippets:
+        tables = tomllib.loads(snippet)
+        whole = snippet if "title" in tables else complete(snippet, tables)
+        parse_model_file(whole, Path(document))
+
+
+def complete(snippet: str, tables: dict) -> str:
+    parts = ['title = "t"\nunits = "gromacs"\ntemperature = 300.0\n', snippet]
+    if "data" not in tables:
+        parts.append('[data]\nframes = ["f.nc"]\n')
+    if "simulation" not in tables:
+        parts.append("[simulation]\ntime_step = 0.005\nfriction = 1.0\nstride = 20\n")
+    return "".join(parts if "potential" in tables else [*parts, WELL])
+
+
+def test_defaults():
+    model = model_of(WELL)
+    assert (model.data.start, model.data.stop, model.data.stride) == (0, None, 1)
+    assert (model.mapping.by, model.mapping.center, model.mapping.selection) == ("residue", "mass", "all")
+    assert (model.simulation.replicas, model.simulation.equilibration) == (16, 10)
+    assert model.inference.start == "score-matching"
+    assert (model.inference.chains, model.inference.draws, model.inference.max_rounds) == (4, 500, 3)
+    assert (model.prediction.rdf_bin, model.prediction.draws) == (0.01, 400)
+    assert model.prior == {} and model.data.compare is None
+
+
+def test_a_model_file_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        model_of(WELL).temperature = 2.0
+
+
+def test_spline():
+    potential = build_potential(model_of(SPLINE))
+    assert isinstance(potential, SplinePair) and potential.name == "water"
+    assert (potential.knots[0], potential.cutoff, len(potential.knots)) == (0.8, 2.4, 9)
+    assert (potential.core_distance, potential.core_strength) == (0.85, 10.0)
+    graded = build_potential(model_of(SPLINE + "outer_spacing = 0.4\n"))
+    steps = np.diff(graded.knots)
+    assert np.all(np.diff(steps) > 0) and steps[0] == pytest.approx(0.2, rel=0.2)
+
+
+def test_lennard_jones_conventions():
+    text = '[potential.a]\nkind = "lennard-jones"\nepsilon = 0.5\nsigma = 1.1\ncutoff = 2.5\n'
+    shifted = build_potential(model_of(text))
+    assert isinstance(shifted, LennardJones) and shifted.convention == "shifted"
+    assert float(shifted.epsilon) == 0.5 and float(shifted.sigma) == pytest.approx(1.1)
+    truncated = build_potential(model_of(text + 'convention = "truncated"\n'))
+    assert truncated.convention == "shifted", "dynamics with truncated forces sample the shifted potential"
+    smooth = build_potential(model_of(text + 'convention = "smooth"\nonset = 2.0\n'))
+    assert (smooth.convention, smooth.onset) == ("smooth", 2.0)
+    for wrong in ("onset = 2.0\n", 'convention = "smooth"\nonset = 2.6\n', 'convention = "cut"\n'):
+        with pytest.raises(InputError, match=r"key 'potential\.a"):
+            model_of(text + wrong)
+
+
+def test_wca_and_double_well_and_their_sum():
+    text = (
+        '[potential.core]\nkind = "wca"\nepsilon = 1.0\nsigma = 1.0\ninner = 0.7\ncutoff = 1.5\nnodes = 64\n'
+    )
+    wca = build_potential(model_of(text))
+    assert isinstance(wca, WeeksChandlerAndersen) and wca.n_nodes == 64
+    total = build_potential(model_of(text + WELL))
+    assert isinstance(total, SumPotential)
+    assert isinstance(total.terms[1], DoubleWell)
+    assert [info.name for info in total.parameters()] == ["core_epsilon", "core_sigma", "well_t1", "well_t2"]
+    with pytest.raises(InputError, match=r"key 'potential\.core': inner \(2\) must be below cutoff \(1\.5\)"):
+        model_of(text.replace("inner = 0.7", "inner = 2.0"))
+
+
+MEANS = {
+    "normal": ("well_t1", "loc = 1.0\nscale = 2.0", 1.0),
+    "lognormal": ("well_t2", "loc = 0.0\nscale = 0.5", 1.133148),
+    "halfnormal": ("well_t2", "scale = 2.0", 1.595769),
+    "gamma": ("well_t2", "concentration = 3.0\nrate = 2.0", 1.5),
+    "uniform": ("well_t2", "low = 0.5\nhigh = 1.5", 1.0),
+    "truncated-normal": ("well_t2", "loc = 1.0\nscale = 2.0\nlow = 0.0", 2.018318),
+    "exponential": ("well_t2", "rate = 2.0", 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_distributions_mean_what_their_names_say(name):
+    parameter, numbers, mean = MEANS[name]
+    text = f'[prior.{parameter}]\ndistribution = "{name}"\n{numbers}\n'
+    model = model_of(WELL + text)
+    prior = build_prior(model, build_potential(model), get_unit_system("lj"), path=HERE)
+    draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(3), 4000))[parameter]
+    assert abs(float(draws.mean()) - mean) < 4.0 * float(draws.std()) / np.sqrt(4000)
+    if parameter == "well_t2":
+        assert float(draws.min()) > 0.0
+
+
+def test_default_priors_follow_the_parameters():
+    """Where the file names no prior: lognormal about the value for what is positive, normal for what is real."""
+    model = model_of(
+        '[potential.a]\nkind = "lennard-jones"\nepsilon = 0.5\nsigma = 1.1\ncutoff = 2.5\n' + WELL
+    )
+    prior = build_prior(model, build_potential(model), get_unit_system("lj"), path=HERE)
+    draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(4), 4000))
+    logs = {name: np.log(draws[name]) for name in ("a_epsilon", "a_sigma")}
+    assert np.median(draws["a_epsilon"]) == pytest.approx(0.5, rel=0.08)
+    assert logs["a_epsilon"].std() == pytest.approx(1.0, rel=0.05)
+    assert np.median(draws["a_sigma"]) == pytest.approx(1.1, rel=0.02)
+    assert logs["a_sigma"].std() == pytest.approx(0.2, rel=0.05)
+    assert draws["well_t1"].mean() == pytest.approx(1.0, abs=0.2)
+
+
+def test_smoothness():
+    model = model_of(SPLINE + "[prior.water_coefficients]\nsmoothness = 0.5\nspread = 0.1\nsteepness = 2.0\n")
+    potential = build_potential(model)
+    prior = build_prior(model, potential, get_unit_system("lj"), path=HERE)
+    assert prior.hyperparameters == ("water_coefficients_smoothness",)
+    draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(5), 4000))
+    assert np.median(draws["water_coefficients_smoothness"]) == pytest.approx(0.5, rel=0.02)
+    centres = potential.centres()
+    last, first = (draws["water_coefficients"][:, k] for k in (-1, 0))
+    differences = draws["water_coefficients"][:, 0] - 2 * draws["water_coefficients"][:, 1]
+    differences = differences + draws["water_coefficients"][:, 2]
+    assert differences.std() == pytest.approx(0.5 * (centres[-1] / centres[0]) ** 2, rel=0.1)
+    assert last.std() == pytest.approx(0.5, rel=0.1) and first.std() > 10 * last.std()
+
+
+def test_mapping():
+    assert build_mapping(model_of(WELL).mapping) == Mapping.by_group("residue", "mass")
+    beads = """\
+[mapping]
+by = "molecule"
+beads = [
+  { name = "A", selection = "name C1 C2" },
+  { name = "B", selection = "name C3", weights = "geometry" },
+]
+"""
+    expected = Mapping.named_beads([Bead("A", "name C1 C2"), Bead("B", "name C3", "geometry")], by="molecule")
+    assert build_mapping(model_of(WELL + beads).mapping) == expected
+
+
+def test_raw_data_and_comparison():
+    raw = '[data.raw]\ntopology = "a.tpr"\ntrajectories = ["a.xtc", "b.xtc"]\n'
+    text = HEAD.replace('[data]\nframes = ["frames.nc"]\n', raw) + WELL
+    assert [str(p) for p in parse_model_file(text, HERE).data.raw.trajectories] == ["a.xtc", "b.xtc"]
+    both = HEAD + raw + WELL
+    with pytest.raises(InputError, match="key 'data': give either `frames`"):
+        parse_model_file(both, HERE)
+    compared = model_of('[data.compare]\ntopology = "a.tpr"\ntrajectories = ["a.xtc"]\n' + WELL)
+    assert compared.data.compare is not None
+    with pytest.raises(InputError, match=r"key 'data\.compare\.trajectories'"):
+        model_of('[data.compare]\ntopology = "a.tpr"\ntrajectories = []\n' + WELL)
+
+
+@pytest.mark.parametrize("draws", [3, 16])
+def test_replicas_are_shared_out_among_verified_draws(draws):
+    with pytest.raises(InputError, match=r"simulation\.replicas \(16\) must be a multiple"):
+        model_of(WELL + f"[inference]\nverification_draws = {draws}\n")
+
+
+def test_the_first_of_several_problems_is_the_misspelling():
+    with pytest.raises(InputError, match=r"model\.toml: unknown key 'simulation\.strid': .* \(and 1 more\)$"):
+        parse_model_file(HEAD.replace("stride", "strid") + WELL, HERE)
