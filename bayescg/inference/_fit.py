@@ -440,7 +440,7 @@ class Fitter:
         rng = np.random.default_rng([settings.seed, round_, 7])
         points = calibrated[rng.choice(len(calibrated), settings.verification_draws, replace=False)]
         per_draw = settings.n_replicas // settings.verification_draws
-        n_samples = self._samples_for(0.94 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
+        n_samples = self._samples_for(0.88 * FLOOR_LIMIT, per_draw, bank, mode, calibration)
         self._clock.stage(
             f"verifying at {len(points)} draws, round {round_ + 1}",
             "verify",

@@ -185,8 +185,9 @@ def figure_fisher(tree: xr.DataTree) -> "Figure":
 def figure_verification(tree: xr.DataTree) -> "Figure":
     """Fresh simulations at posterior draws against what the reweighted references said, round by round.
 
-    The rule: the noise floor below 0.5 at every draw, or the round tests nothing; then the median error below
-    max(0.3, 1.3 floor) and the largest below max(0.7, 2 floor).
+    The rule: the noise of the fresh simulation below 0.5 at every draw, or the round tests nothing; then the median
+    error below max(0.3, 1.3 e) and the largest below max(0.7, 2 e), with e the error that all known noise, the
+    surrogate's own included, leads one to expect.
 
     Args:
         tree: A result with the group `verification`.
@@ -196,7 +197,10 @@ def figure_verification(tree: xr.DataTree) -> "Figure":
     verification = require_variables(tree, "verification", "rms_error", "noise_floor")
     error = verification["rms_error"].transpose("round", ...).values.astype(float)
     floor = verification["noise_floor"].transpose("round", ...).values.astype(float)
-    typical = np.nanmedian(floor, axis=1)
+    expected = floor
+    if "expected_error" in verification.data_vars:
+        expected = verification["expected_error"].transpose("round", ...).values.astype(float)
+    typical = np.nanmedian(expected, axis=1)
     figure, (axes,) = _panels(1)
     rounds = np.arange(1, len(error) + 1)
     spread = np.linspace(-0.16, 0.16, error.shape[1]) if error.shape[1] > 1 else np.zeros(1)
@@ -205,9 +209,10 @@ def figure_verification(tree: xr.DataTree) -> "Figure":
     )
     steps = (
         (np.nanmedian(error, axis=1), POSTERIOR, "-", 2.4, "median over draws"),
-        (typical, PRIOR, "-", 1.6, "noise floor of the check"),
+        (np.nanmedian(floor, axis=1), PRIOR, "-", 1.6, "noise of the fresh simulation"),
+        (typical, PRIOR, "--", 1.6, "expected from all known noise"),
         (np.maximum(0.3, 1.3 * typical), LIMIT, "--", 1.6, "limit for the median"),
-        (np.maximum(0.7, 2.0 * typical), LIMIT, ":", 1.8, "limit for every draw"),
+        (np.maximum(0.7, 2.0 * np.nanmax(expected, axis=1)), LIMIT, ":", 1.8, "limit for every draw"),
     )
     for level, color, style, width, label in steps:
         axes.hlines(

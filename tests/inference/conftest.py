@@ -11,7 +11,8 @@ import numpyro.distributions as dist
 import pytest
 from scipy import optimize, stats
 
-from bayescg.inference import FitResult, FitSettings, Fitter, Posterior, Prior, Problem, relative_entropy
+from bayescg.inference import FitResult, FitSettings, Fitter, Posterior, Prior, Problem, laplace, relative_entropy
+from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.physics import DoubleWell, Potential, Reference, SufficientStatistics, Surrogate
 
@@ -137,16 +138,58 @@ class Toy(NamedTuple):
         return Problem(self.prior, self.statistics, self.line.beta, simulator, start, self.x[:, None, None])
 
     def sample(
-        self, *, seed: int = 0, n_chains: int = 4, n_warmup: int = 400, n_draws: int = 1000
+        self, centre: np.ndarray, *, seed: int = 0, n_chains: int = 4, n_warmup: int = 300, n_draws: int = 500
     ) -> NutsDraws:
-        """NUTS with the exact Z."""
-        posterior = Posterior(self.prior)
-        from bayescg.inference import maximise
-
-        mode = maximise(posterior, self.likelihood(), np.zeros(self.prior.size), least_effective_frames=0.0)
-        root = np.linalg.cholesky(mode.covariance)
-        target = Target(self.likelihood(), jnp.asarray(mode.z), jnp.asarray(root), jnp.asarray(1e-300))
+        """NUTS with the exact Z, whitened at `centre`."""
+        posterior, likelihood = Posterior(self.prior), self.likelihood()
+        mode = laplace(posterior, likelihood, centre)
+        root = jnp.asarray(symmetric_root(mode.covariance))
+        target = Target(likelihood, jnp.asarray(centre), root, jnp.asarray(1e-300))
         nuts = Nuts(posterior, n_warmup=n_warmup)
         state = nuts.initial_state(jax.random.key(seed), target, n_chains=n_chains)
         state, _ = nuts.step(state, target, n=n_warmup)
         return nuts.step(state, target, n=n_draws)[1]
+
+
+class Toolkit(NamedTuple):
+    """The classes above, for tests that build a model of their own."""
+
+    Quadrature: type[Quadrature]
+    ExactSimulator: type[ExactSimulator]
+    Toy: type[Toy]
+
+
+@pytest.fixture(scope="session")
+def toolkit() -> Toolkit:
+    return Toolkit(Quadrature, ExactSimulator, Toy)
+
+
+def well_model() -> Potential:
+    """V2's prior: normal on both, the likelihood being 0 where t₂ ≤ 0."""
+    return DoubleWell(
+        numpyro.sample("t1", dist.Normal(1.0, 2.0)), numpyro.sample("t2", dist.Normal(1.0, 2.0))
+    )
+
+
+@pytest.fixture(scope="session")
+def double_well() -> Toy:
+    """V2: 100 independent frames with ⟨x²⟩ = 1.2 and ⟨x⁴⟩ = 2.2 exactly."""
+    potential = DoubleWell(1.0, 1.0)
+    line = Quadrature(potential, -7.0, 7.0, n=2801)
+    q = line.quantile(np.array([2.826133, 1.975583]), (np.arange(100) + 0.5) / 100)
+
+    def shaped(p):
+        return p[0] * np.sign(q) * np.abs(q) ** p[1]
+
+    def excess(p):
+        return [np.mean(shaped(p) ** 2) - 1.2, np.mean(shaped(p) ** 4) - 2.2]
+
+    x = np.random.default_rng(0).permutation(shaped(optimize.fsolve(excess, [1.0, 1.0], xtol=1e-14)))
+    return Toy(line, potential, Prior(well_model), x, line.statistics(potential, x))
+
+
+@pytest.fixture(scope="session")
+def double_well_fit(double_well) -> FitResult:
+    """The whole driver on V2 with about 100 N reference frames."""
+    settings = FitSettings(seed=3, search_samples=200, max_rounds=1, n_warmup=200, n_draws=500)
+    return Fitter(double_well.problem(np.array([1.0, 1.0])), settings).run()

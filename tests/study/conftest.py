@@ -61,7 +61,7 @@ replicas = 16
 """
 
 
-def lattice(n_frames: int, *, seed: int = 1, spread: float = 0.12) -> np.ndarray:
+def lattice(n_frames: int, *, seed: int = 1, spread: float = 0.06) -> np.ndarray:
     """Sites that rattle independently about a simple cubic lattice [frame site 3]."""
     rng = np.random.default_rng(seed)
     sites = np.stack(np.meshgrid(*[np.arange(SITES_PER_EDGE)] * 3), axis=-1).reshape(-1, 3) * 1.12

@@ -33,7 +33,7 @@ def many(make_frames):
 def test_good_data_pass(study, many):
     checks = checks_of(study(data=many))
     assert set(checks) == {"independent frames", "agreement", "equilibration", "units", "effect"}
-    assert {check.verdict for check in checks.values()} == {"passed"}
+    assert [check for check in checks.values() if check.verdict != "passed"] == []
     assert 100 < checks["independent frames"].value <= 160.5
 
 
