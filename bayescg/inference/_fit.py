@@ -52,6 +52,8 @@ class Problem(NamedTuple):
         simulator: makes reference simulations.
         start: unconstrained coordinates where the search begins [coordinate].
         configurations: configurations of the data, as starts of simulations [configuration site dim].
+        time_per_sample: simulated time of one sample of all replicas, for the progress display [time]; 0 if unknown.
+        time_unit: its unit.
     """
 
     prior: Prior
@@ -60,6 +62,8 @@ class Problem(NamedTuple):
     simulator: SimulatorLike
     start: np.ndarray
     configurations: np.ndarray
+    time_per_sample: float = 0.0
+    time_unit: str = ""
 
 
 class FitSettings(NamedTuple):
@@ -74,6 +78,8 @@ class FitSettings(NamedTuple):
         verification_draws: calibrated posterior draws simulated afresh in each round.
         max_verification_samples: most samples per replica of a verification simulation.
         max_rounds: most verification rounds; 0 leaves the posterior unverified.
+        retained_frames: about how many frames of each verification round join the bank; longer simulations are
+            thinned, since the cost of every later gradient goes with the bank's size.
         least_effective_frames: reweighting limit of the search and of the barrier.
         n_chains: NUTS chains.
         n_warmup: adaptation iterations.
@@ -88,6 +94,7 @@ class FitSettings(NamedTuple):
     verification_draws: int = 8
     max_verification_samples: int = 2000
     max_rounds: int = 3
+    retained_frames: int = 30_000
     least_effective_frames: float = 50.0
     n_chains: int = 4
     n_warmup: int = 400
@@ -168,6 +175,9 @@ class Fitter:
         self.progress = progress if progress is not None else SilentProgress()
         self.posterior = Posterior(problem.prior)
         self._clock = _Clock(self.progress)
+        self._simulated, self._searched = 0.0, 0
+        self._physics: dict[str, str] = {}
+        self._last_check: dict[str, str] = {}
         self._root = jax.random.key(settings.seed)
         self._nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
 
@@ -250,15 +260,14 @@ class Fitter:
             mode = self._maximise(bank, z)
             step_size = self._distance(mode, mode.z - z)
             inside = bank.contains(self.problem.statistics.features.mean(axis=0))
-            self.progress.update(
-                iteration + 1,
-                metrics={
-                    "references": str(iteration + 1),
-                    "step": f"{step_size:.2f} sd",
-                    "n_eff": f"{mode.effective_frames:.0f}",
-                    "in hull": "yes" if inside else "no",
-                },
-            )
+            self._searched = iteration + 1
+            self._physics = {
+                "references": str(iteration + 1),
+                "step": f"{step_size:.2f} sd",
+                "n_eff": f"{mode.effective_frames:.0f}",
+                "in hull": "yes" if inside else "no",
+            }
+            self.progress.update(iteration + 1, metrics=self._physics)
             z = mode.z
             if mode.interior and step_size < settings.search_tolerance and inside:
                 converged = True
@@ -336,8 +345,10 @@ class Fitter:
         def on_chunk(amount: float, snapshot: Callable[[], dict[str, np.ndarray]]) -> None:
             nonlocal last, simulated
             simulated += amount
-            if purpose == "verification":
-                self.progress.update(simulated, metrics={"simulated": f"{simulated:.4g}"})
+            self._simulated += amount
+            unit = self.problem.time_unit
+            metrics = {**self._physics, "simulated in all": f"{self._simulated:.4g} {unit}".strip()}
+            self.progress.update(simulated if purpose == "verification" else self._searched, metrics=metrics)
             if self.checkpoints and time.monotonic() - last > self.checkpoints.interval:
                 self.checkpoints.save(partial, snapshot())
                 last = time.monotonic()
@@ -434,7 +445,7 @@ class Fitter:
     def _verify(
         self, bank: ReferenceBank, mode: Mode, calibration: Calibration, draws: NutsDraws, round_: int
     ) -> tuple[ReferenceBank, Verification]:
-        """Fresh simulations at random calibrated draws; they join the bank whatever the verdict."""
+        """Fresh simulations at random calibrated draws; thinned, they join the bank whatever the verdict."""
         settings = self.settings
         calibrated = self._calibrated(draws, mode, calibration, f"round {round_}").reshape(-1, len(mode.z))
         rng = np.random.default_rng([settings.seed, round_, 7])
@@ -444,9 +455,10 @@ class Fitter:
         self._clock.stage(
             f"verifying at {len(points)} draws, round {round_ + 1}",
             "verify",
-            total=None,
-            unit="time simulated",
+            total=n_samples * self.problem.time_per_sample or None,
+            unit=self.problem.time_unit,
         )
+        self._physics = {"round": str(round_ + 1), "n_eff": f"{mode.effective_frames:.0f}"} | self._last_check
         fresh = self._simulate(list(points), f"verification_{round_}", n_samples, bank, "verification")
         jacobians = [np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(z))) for z in points]
         check = verify(
@@ -457,11 +469,13 @@ class Fitter:
             laplace_covariance=mode.covariance,
             calibrated_covariance=calibration.covariance,
         )
+        self._last_check = {"verification error": f"{np.median(check.rms_error):.2f} sd"}
         self.progress.message(
             f"round {round_ + 1}: verification {check.verdict}, error {np.median(check.rms_error):.2f} sd (median),"
             f" {check.rms_error.max():.2f} (largest), noise floor {check.noise_floor.max():.2f}"
         )
-        return bank.with_references(*fresh), check
+        step = max(1, round(sum(r.n_frames for r in fresh) / settings.retained_frames))
+        return bank.with_references(*(r.thinned(step) for r in fresh)), check
 
     def _samples_for(
         self, noise: float, n_replicas: int, bank: ReferenceBank, mode: Mode, calibration: Calibration

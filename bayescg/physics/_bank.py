@@ -41,6 +41,11 @@ class Reference(NamedTuple):
     def n_frames(self) -> int:
         return self.features.shape[0] * self.features.shape[1]
 
+    def thinned(self, step: int) -> "Reference":
+        """Every step-th sample of each replica: what a pool keeps of a long simulation."""
+        kept = [a[:, ::step] for a in (self.features, self.virial, self.pair_counts)]
+        return Reference(self.coefficients, *kept, self.configurations, self.purpose, self.acceptance)
+
 
 class Surrogate(eqx.Module):
     """log Z(η) − log Z(anchor) as a smooth function of the coefficients, from pooled reference frames.

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from bayescg.physics._engine import (
+from bayescg.physics._langevin import (
     EngineState,
     LangevinSettings,
     check_box,

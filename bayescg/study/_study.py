@@ -16,7 +16,14 @@ import xarray as xr
 
 import bayescg
 from bayescg import analysis, inference, output
-from bayescg.data import Frames, UnitSystem, get_unit_system, radial_distribution, statistical_inefficiency
+from bayescg.data import (
+    Frames,
+    UnitSystem,
+    get_unit_system,
+    radial_distribution,
+    statistical_inefficiency,
+    trajectory_agreement,
+)
 from bayescg.errors import InputError
 from bayescg.inference import Checkpoints, FitResult, FitSettings, Fitter, Prior, Problem
 from bayescg.physics import (
@@ -254,6 +261,8 @@ class Study:
             simulator,
             start,
             frames.positions[::every],
+            table.stride * table.time_step * table.replicas,
+            self.units.time,
         )
 
     def _settings(self, seed: int, quick: bool) -> FitSettings:
@@ -333,7 +342,7 @@ class Study:
         checks += [analysis.bias_check(fit), analysis.data_check(identified), *self._mapping_check(loaded)]
         sentences = analysis.statement(
             fit, identified, n_frames=statistics.n_frames, coordinates=names, checks=checks,
-            n_trajectories=len(statistics.trajectory_lengths()),
+            agreement_z=_agreement(statistics), n_trajectories=len(statistics.trajectory_lengths()),
         )  # fmt: skip
         if all(isinstance(term, PairPotential) for term in terms_of(loaded.potential)):
             structure, extra = self._structure(loaded, fit, prior_draws)
@@ -452,6 +461,12 @@ class Study:
                 "meaning": "joint log density of each block, log Z relative to the anchor; calibrated draws",
             },
         )
+
+
+def _agreement(statistics: SufficientStatistics) -> float:
+    """Largest difference between trajectories (or halves of one) in any feature, in standard errors."""
+    varying = statistics.features[:, statistics.features.std(axis=0) > 0.0]
+    return float(np.max(trajectory_agreement(varying, statistics.trajectory_lengths()).z))
 
 
 def _identifiability_dataset(result: analysis.Identifiability, names: list[str]) -> xr.Dataset:
