@@ -60,7 +60,7 @@ potential = SplinePair.uniform(
     cutoff=0.9,
     spacing=0.06 if FAST else 0.02,
     core_distance=0.25,
-    core_strength=125.0,
+    core_strength=10.0,
     name="water",
 )
 for info in potential.parameters():
@@ -114,12 +114,18 @@ matched = force_matching_mode(equations, prior, key=jax.random.key(2))
 # %% [markdown]
 # ## A fit by relative entropy
 #
-# `Problem` says what is to be inferred from what, `FitSettings` how much work is done. The driver searches for the
+# The simulator accepts or rejects each stretch of `stride` steps (`metropolis=True`), so that the time step does not bias
+# its averages. `Problem` says what is to be inferred from what, `FitSettings` how much work is done. The driver searches for the
 # maximum, verifies it at draws of the posterior (left out in the fast mode), samples and calibrates.
 
 # %%
 settings = SimulationSettings(
-    time_step=0.005, friction=5.0, stride=20 if FAST else 40, n_replicas=8 if FAST else 16, equilibration=10
+    time_step=0.007,
+    friction=5.0,
+    stride=25,
+    n_replicas=8 if FAST else 16,
+    equilibration=10,
+    metropolis=True,
 )
 simulator = Simulator(
     potential,

@@ -36,18 +36,25 @@ class Identifiability(NamedTuple):
 
 
 def identifiability(
-    calibration: Calibration, scores: np.ndarray, *, null_tolerance: float = 1e-10
+    calibration: Calibration,
+    scores: np.ndarray,
+    *,
+    coordinates: np.ndarray | None = None,
+    null_tolerance: float = 1e-10,
 ) -> Identifiability:
     """Generalised eigenvectors of the data's information against the prior's.
 
     Args:
         calibration: curvature H, long-run covariance J and the prior's Λ̄ at the MAP.
         scores: per-frame scores in the unconstrained coordinates [frame coordinate].
+        coordinates: indices of the coordinates to analyse (hyperparameters left out); default all.
         null_tolerance: directions with less than this share of the largest information count as none at all.
     """
     n = len(scores)
-    information = n * (calibration.curvature + calibration.curvature.T) / 2.0
-    prior = calibration.prior_score_covariance
+    chosen = np.arange(scores.shape[1]) if coordinates is None else np.asarray(coordinates)
+    scores, block = scores[:, chosen], np.ix_(chosen, chosen)
+    information = n * (calibration.curvature + calibration.curvature.T)[block] / 2.0
+    prior = calibration.prior_score_covariance[block]
     prior = (prior + prior.T) / 2.0 + 1e-14 * np.trace(prior) / len(prior) * np.eye(len(prior))
     values, vectors = scipy.linalg.eigh(information, prior)
     order = np.argsort(values)[::-1]
@@ -57,7 +64,7 @@ def identifiability(
     largest = max(float(np.max(fisher)), 1e-300)
     informed = fisher > null_tolerance * largest
     safe = np.where(informed, fisher, 1.0)
-    long_run = np.einsum("di,ij,dj->d", directions, calibration.data_covariance, directions)
+    long_run = np.einsum("di,ij,dj->d", directions, calibration.data_covariance[block], directions)
     centred = scores - scores.mean(axis=0)
     variance = np.mean((centred @ directions.T) ** 2, axis=0)
     ratio = np.where(informed, variance / safe, np.nan)

@@ -211,8 +211,8 @@ def statement(
             sentences.append(
                 f"Mostly the prior holds {', '.join(names)}: believe the prior or get data there."
             )
-    touched = np.any(fit.calibration.curvature != 0.0, axis=0).tolist()
-    unseen = [c for c, seen in zip(coordinates, touched, strict=True) if not seen and "smoothness" not in c]
+    null = analysis.directions[analysis.fisher_eigenvalue == 0.0]
+    unseen = [c for c, weight in zip(coordinates, np.sum(null**2, axis=0), strict=True) if weight > 0.9]
     if unseen:
         sentences.append(f"No data touch {', '.join(unseen)}: structurally unidentified, prior only.")
     ratio = analysis.fluctuation_ratio[by_data & informed]

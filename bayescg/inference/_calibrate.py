@@ -24,7 +24,8 @@ class Calibration(NamedTuple):
         prior_precision: Λ, minus the Hessian of the log prior [coordinate coordinate].
         prior_score_covariance: Λ̄, E[s sᵀ] of the prior's score [coordinate coordinate].
         long_run: details of the estimate of J.
-        fallback: whether too few batches forced the scalar J = g_max H.
+        fallback: whether too few batches forced J = g_max Cov, the single frames' covariance (misfit included) times
+            the largest statistical inefficiency.
     """
 
     covariance: np.ndarray
@@ -78,7 +79,7 @@ def calibrate(
     fallback = long_run.n_batches < 3 * informed.sum()
     data = np.zeros_like(curvature)
     if fallback:
-        data[inner] = float(np.max(long_run.inefficiency)) * curvature[inner]
+        data[inner] = float(np.max(long_run.inefficiency)) * long_run.sample_covariance
     else:
         data[inner] = long_run.covariance
     total = n * curvature + prior_precision

@@ -43,8 +43,8 @@ class Reference(NamedTuple):
 
     def thinned(self, step: int) -> "Reference":
         """Every step-th sample of each replica: what a pool keeps of a long simulation."""
-        kept = [a[:, ::step] for a in (self.features, self.virial, self.pair_counts)]
-        return Reference(self.coefficients, *kept, self.configurations, self.purpose, self.acceptance)
+        features, virial, counts = (a[:, ::step] for a in (self.features, self.virial, self.pair_counts))
+        return self._replace(features=features, virial=virial, pair_counts=counts)
 
 
 class Surrogate(eqx.Module):
@@ -121,9 +121,9 @@ class ReferenceBank:
         self.n_frames = np.asarray([r.n_frames for r in references])
         self.features = np.concatenate([r.features.reshape(r.n_frames, -1) for r in references])
         self.reference_index = np.repeat(np.arange(len(references)), self.n_frames)
-        replicas = [np.repeat(np.arange(r.features.shape[0]), r.features.shape[1]) for r in references]
-        offsets = np.concatenate([[0], np.cumsum([r.features.shape[0] for r in references])[:-1]])
-        self.replica_index = np.concatenate([r + o for r, o in zip(replicas, offsets, strict=True)])
+        blocks = [error_blocks(*r.features.shape[:2]) for r in references]
+        offsets = np.concatenate([[0], np.cumsum([b[-1] + 1 for b in blocks])[:-1]])
+        self.block_index = np.concatenate([b + o for b, o in zip(blocks, offsets, strict=True)])
         self.centre = self.features.mean(axis=0)
         reduced = self.beta * (self.coefficients @ (self.features - self.centre).T)
         shift = self.beta * self.coefficients @ self.centre
@@ -206,7 +206,7 @@ class ReferenceBank:
     def feature_covariance_error(
         self, coefficients: np.ndarray, *, projection: np.ndarray | None = None
     ) -> np.ndarray:
-        """Monte-Carlo covariance of ⟨φ⟩ at η, whole replicas as blocks.
+        """Monte-Carlo covariance of ⟨φ⟩ at η, whole replicas as blocks (parts of them where there are few).
 
         The influence of every frame on the reweighted mean is summed over each replica, the effect through
         the estimated free energies of the references included; replicas are independent, frames within
@@ -246,10 +246,10 @@ class ReferenceBank:
         through_counts = (state_weights @ weighted)[own]
         through_free = (self.n_frames[:, None] * (state_weights @ weighted)).T @ free_influence
         influence = weighted - through_counts - through_free.T
-        n_replicas = self.replica_index[-1] + 1
-        sums = np.zeros((n_replicas, observable.shape[1]))
-        np.add.at(sums, self.replica_index, influence)
-        first = np.unique(self.replica_index, return_index=True)[1]
+        n_blocks = self.block_index[-1] + 1
+        sums = np.zeros((n_blocks, observable.shape[1]))
+        np.add.at(sums, self.block_index, influence)
+        first = np.unique(self.block_index, return_index=True)[1]
         return sums, own[first]
 
     def contains(self, mean_features: np.ndarray, *, max_frames: int = 4000) -> bool:
@@ -269,3 +269,14 @@ class ReferenceBank:
         target[-1] = 1.0
         answer = linprog(np.zeros(len(points)), A_eq=equations, b_eq=target, bounds=(0, None), method="highs")
         return answer.status == 0
+
+
+def error_blocks(n_replicas: int, n_samples: int) -> np.ndarray:
+    """Which block of nearly independent frames each frame belongs to: a replica, or a tenth of one.
+
+    Replicas are cut only where fewer than ten leave too few blocks to estimate a covariance from, and never into
+    pieces of less than 50 samples.
+    """
+    pieces = 1 if n_replicas >= 10 else max(1, min(10, n_samples // 50))
+    piece = np.arange(n_samples) * pieces // n_samples
+    return (np.arange(n_replicas)[:, None] * pieces + piece).reshape(-1)

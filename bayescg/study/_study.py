@@ -329,9 +329,9 @@ class Study:
             jax.jacobian(lambda z: prior.potential(z).coefficients())(jnp.asarray(fit.mode.z))
         )
         scores = -units.beta(self.model.temperature) * (statistics.features @ jacobian)
-        identified = analysis.identifiability(fit.calibration, scores)
-        names = [str(c) for c in prior.coordinates]
-        groups["identifiability"] = _identifiability_dataset(identified, names)
+        names, parameters = _coordinate_names(prior, loaded.potential, units)
+        identified = analysis.identifiability(fit.calibration, scores, coordinates=parameters)
+        groups["identifiability"] = _identifiability_dataset(identified, [names[i] for i in parameters])
         checks = [analysis.verification_check(fit), *analysis.sampler_checks(fit)]
         flat = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])
         some = jnp.asarray(flat[:: max(1, len(flat) // 50)])
@@ -341,7 +341,7 @@ class Study:
         checks += analysis.bank_checks(fit, float(np.nanmax(identified.independent_frames)), k_hat)
         checks += [analysis.bias_check(fit), analysis.data_check(identified), *self._mapping_check(loaded)]
         sentences = analysis.statement(
-            fit, identified, n_frames=statistics.n_frames, coordinates=names, checks=checks,
+            fit, identified, n_frames=statistics.n_frames, coordinates=[names[i] for i in parameters], checks=checks,
             agreement_z=_agreement(statistics), n_trajectories=len(statistics.trajectory_lengths()),
         )  # fmt: skip
         if all(isinstance(term, PairPotential) for term in terms_of(loaded.potential)):
@@ -461,6 +461,17 @@ class Study:
                 "meaning": "joint log density of each block, log Z relative to the anchor; calibrated draws",
             },
         )
+
+
+def _coordinate_names(prior: Prior, potential: Potential, units: UnitSystem) -> tuple[list[str], np.ndarray]:
+    """Readable names of all coordinates, and which of them are parameters of the potential."""
+    infos = {info.name: info for info in potential.parameters()}
+    names = []
+    for coordinate in prior.coordinates:
+        info = infos.get(coordinate.site)
+        at = info.coordinate[coordinate.place[0]] if info is not None and info.coordinate else None
+        names.append(str(coordinate) if at is None else f"{coordinate.site}[{at:.3g} {units.unit('length')}]")
+    return names, np.asarray([i for i, c in enumerate(prior.coordinates) if c.site in infos])
 
 
 def _agreement(statistics: SufficientStatistics) -> float:

@@ -55,22 +55,21 @@ def test_every_model_of_the_repository_is_valid(folder):
 
 @pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
 def test_snippets_of_the_documents_are_valid(document):
-    """A snippet with a title is a whole model file; one without is made of tables that fit into one."""
+    """What a snippet leaves out of a whole model file is put around it."""
     snippets = re.findall(r"^```toml\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
     assert snippets
     for snippet in snippets:
         tables = tomllib.loads(snippet)
-        whole = snippet if "title" in tables else complete(snippet, tables)
-        parse_model_file(whole, Path(document))
-
-
-def complete(snippet: str, tables: dict) -> str:
-    parts = ['title = "t"\nunits = "gromacs"\ntemperature = 300.0\n', snippet]
-    if "data" not in tables:
-        parts.append('[data]\nframes = ["f.nc"]\n')
-    if "simulation" not in tables:
-        parts.append("[simulation]\ntime_step = 0.005\nfriction = 1.0\nstride = 20\n")
-    return "".join(parts if "potential" in tables else [*parts, WELL])
+        parts = [
+            "" if "title" in tables else 'title = "t"\nunits = "gromacs"\ntemperature = 300.0\n',
+            snippet,
+            "" if "data" in tables else '[data]\nframes = ["f.nc"]\n',
+            "" if "potential" in tables else WELL,
+            ""
+            if "simulation" in tables
+            else "[simulation]\ntime_step = 0.005\nfriction = 1.0\nstride = 20\n",
+        ]
+        parse_model_file("".join(parts), Path(document))
 
 
 def test_defaults():
