@@ -242,8 +242,15 @@ def statement(
     return sentences
 
 
-def pressure_sentence(predicted: np.ndarray, observed: float | None, unit: str) -> str:
-    """What not to believe about the pressure of a potential that was matched to structure."""
+def pressure_sentence(predicted: np.ndarray, observed: float | None, error: float, unit: str) -> str:
+    """What not to believe about the pressure of a potential that was matched to structure.
+
+    Args:
+        predicted: at posterior draws [pressure].
+        observed: the data's mean, or None [pressure].
+        error: its standard error [pressure].
+        unit: the pressure's unit.
+    """
     low, high = np.quantile(predicted, [0.05, 0.95])
     text = f"The model's pressure is {np.median(predicted):.0f} {unit} (90 % {low:.0f} to {high:.0f})"
     if observed is None:
@@ -251,10 +258,10 @@ def pressure_sentence(predicted: np.ndarray, observed: float | None, unit: str) 
             text
             + "; nothing here tests it, and a pair potential matched to structure seldom reproduces pressure."
         )
-    return (
-        text
-        + f", the data's is {observed:.0f} {unit}: a pair potential matched to structure does not reproduce the"
-        " pressure. Do not use it for pressure, density or compressibility."
-        if not low <= observed <= high
-        else text + f", and the data's, {observed:.0f} {unit}, lies inside."
-    )
+    z = abs(float(np.mean(predicted)) - observed) / np.hypot(float(np.std(predicted)), error)
+    if z > 3.0:
+        return (
+            f"{text}, the data's is {observed:.0f} ± {error:.0f} {unit}: a pair potential matched to structure does not"
+            " reproduce the pressure. Do not use it for pressure, density or compressibility."
+        )
+    return f"{text}; the data's, {observed:.0f} ± {error:.0f} {unit}, agrees within {z:.1f} standard errors."

@@ -52,8 +52,10 @@ class Problem(NamedTuple):
         simulator: makes reference simulations.
         start: unconstrained coordinates where the search begins [coordinate].
         configurations: configurations of the data, as starts of simulations [configuration site dim].
-        time_per_sample: simulated time of one sample of all replicas, for the progress display [time]; 0 if unknown.
-        time_unit: its unit.
+        time_per_sample: simulated time of one sample of all replicas, for the progress display [time_unit]; 0 if
+            unknown.
+        time_unit: the unit that the display shows.
+        time_factor: from the simulator's unit of time to it.
     """
 
     prior: Prior
@@ -64,6 +66,7 @@ class Problem(NamedTuple):
     configurations: np.ndarray
     time_per_sample: float = 0.0
     time_unit: str = ""
+    time_factor: float = 1.0
 
 
 class FitSettings(NamedTuple):
@@ -344,8 +347,8 @@ class Fitter:
 
         def on_chunk(amount: float, snapshot: Callable[[], dict[str, np.ndarray]]) -> None:
             nonlocal last, simulated
-            simulated += amount
-            self._simulated += amount
+            simulated += amount * self.problem.time_factor
+            self._simulated += amount * self.problem.time_factor
             unit = self.problem.time_unit
             metrics = {**self._physics, "simulated in all": f"{self._simulated:.4g} {unit}".strip()}
             self.progress.update(simulated if purpose == "verification" else self._searched, metrics=metrics)

@@ -253,6 +253,7 @@ class Study:
             settings=settings,
             distance_edges=self._distance_edges(frames, loaded.potential),
         )
+        factor, shown = {"ps": (1e-3, "ns"), "fs": (1e-6, "ns")}.get(self.units.time, (1.0, self.units.time))
         every = max(1, frames.n_frames // 200)
         return Problem(
             loaded.prior,
@@ -261,8 +262,9 @@ class Study:
             simulator,
             start,
             frames.positions[::every],
-            table.stride * table.time_step * table.replicas,
-            self.units.time,
+            table.stride * table.time_step * table.replicas * factor,
+            shown,
+            factor,
         )
 
     def _settings(self, seed: int, quick: bool) -> FitSettings:
@@ -382,7 +384,7 @@ class Study:
                 {"units": "1", "long_name": "standard error of the mean"},
             ),
         }
-        known = None
+        known, error = None, 0.0
         if frames.pressure is not None:
             g = float(statistical_inefficiency(frames.pressure, lengths=frames.trajectory_lengths())[0])
             known = float(frames.pressure.mean())
@@ -421,7 +423,7 @@ class Study:
         sentences = [
             f"g(r) of the data lies inside the 90 % predictive band, widened by two standard errors of the data, in"
             f" {100 * share:.0f} % of the bins.",
-            analysis.pressure_sentence(predicted.pressure, known, pressure),
+            analysis.pressure_sentence(predicted.pressure, known, error, pressure),
         ]
         return groups, sentences
 

