@@ -86,7 +86,7 @@ def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
         Vehtari et al. (2024), JMLR 25(72), Pareto smoothed importance sampling.
     """
     log_weights = np.stack([np.log(np.maximum(bank.weights(eta), 1e-300)) for eta in coefficients])
-    _, k_hat = array_stats.psislw(log_weights, axis=-1)
+    _, k_hat = array_stats.psislw(-log_weights, axis=-1)  # it takes log likelihoods, whose inverses are the weights
     return float(np.max(k_hat))
 
 

@@ -249,17 +249,25 @@ class Fitter:
         settings = self.settings
         self._clock.stage("searching the MAP", "search", total=None, unit="references")
         z, path, bank, mode = np.asarray(self.problem.start, float), [], None, None
-        converged, step_size = False, np.inf
+        converged, step_size, reach = False, np.inf, np.inf
         for iteration in range(settings.max_search):
             reference = self._simulate(
                 [z], f"search_{iteration:03d}", settings.search_samples, bank, "search"
             )
+            try:
+                bank = (
+                    ReferenceBank(self.problem.beta, tuple(reference))
+                    if bank is None
+                    else bank.with_references(*reference)
+                )
+            except ConvergenceError:
+                if not path:
+                    raise
+                # n_eff is blind to what no frame has seen, and the step went where the bank has none: shorten it.
+                z = (path[-1] + z) / 2.0
+                reach = float(np.linalg.norm(z - path[-1]))
+                continue
             path.append(z)
-            bank = (
-                ReferenceBank(self.problem.beta, tuple(reference))
-                if bank is None
-                else bank.with_references(*reference)
-            )
             mode = self._maximise(bank, z)
             step_size = self._distance(mode, mode.z - z)
             inside = bank.contains(self.problem.statistics.features.mean(axis=0))
@@ -271,7 +279,9 @@ class Fitter:
                 "in hull": "yes" if inside else "no",
             }
             self.progress.update(iteration + 1, metrics=self._physics)
-            z = mode.z
+            reach *= 2.0
+            step = mode.z - z
+            z = z + step * min(1.0, reach / max(float(np.linalg.norm(step)), 1e-300))
             if mode.interior and step_size < settings.search_tolerance and inside:
                 converged = True
                 break

@@ -12,6 +12,9 @@ from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference._likelihood import RelativeEntropy
 from bayescg.inference._prior import Prior
 
+FLAT = 1e-12
+"""Curvature, relative to that of the coordinates, that rounding may leave along a direction that nothing holds."""
+
 
 class Posterior:
     """log p(z | D) up to a constant, with its derivatives, compiled once per shape of the likelihood.
@@ -151,17 +154,28 @@ def laplace(
     """The Laplace approximation at a maximum: N(z, −Hessian⁻¹), and its log evidence."""
     value, _ = posterior.value_and_gradient(jnp.asarray(z), likelihood)
     curvature = -np.asarray(posterior.hessian(jnp.asarray(z), likelihood))
-    eigenvalues, vectors = np.linalg.eigh((curvature + curvature.T) / 2.0)
+    curvature = (curvature + curvature.T) / 2.0
+    if interior:
+        _refuse_flat_direction(posterior, curvature)
+    eigenvalues, vectors = np.linalg.eigh(curvature)
     if eigenvalues[0] <= 0.0:
-        if interior:
-            softest = posterior.prior.coordinates[int(np.argmax(np.abs(vectors[:, 0])))]
-            raise ConvergenceError(
-                f"the log density has no maximum in the direction of '{softest}' (curvature {eigenvalues[0]:.2e}):"
-                " the data do not determine it and the prior does not hold it; give it a proper, narrower prior"
-            )
         eigenvalues = np.maximum(np.abs(eigenvalues), 1e-12 * np.abs(eigenvalues).max())
     covariance = (vectors / eigenvalues) @ vectors.T
     log_evidence = (
         float(value) + 0.5 * len(z) * np.log(2.0 * np.pi) - 0.5 * float(np.sum(np.log(eigenvalues)))
     )
-    return Mode(np.asarray(z), covariance, float(value), log_evidence, interior, effective_frames)
+    return Mode(np.asarray(z), covariance, float(value), float(log_evidence), interior, effective_frames)
+
+
+def _refuse_flat_direction(posterior: Posterior, curvature: Float[np.ndarray, "coordinate coordinate"]) -> None:
+    """Raise where the curvature is not positive beyond rounding, in coordinates scaled to unit diagonal."""
+    diagonal = np.abs(np.diag(curvature))
+    scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    eigenvalues, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
+    if eigenvalues[0] <= FLAT:
+        softest = posterior.prior.coordinates[int(np.argmax(np.abs(vectors[:, 0])))]
+        raise ConvergenceError(
+            f"the log density has no maximum in the direction of '{softest}' (relative curvature"
+            f" {eigenvalues[0]:.1e}): the data do not determine it and the prior does not hold it; give it a proper,"
+            " narrower prior"
+        )

@@ -100,12 +100,19 @@ class Prior:
     def __init__(self, model: Callable[[], Potential], *, hyperparameters: tuple[str, ...] = ()):
         self.model = model
         self.hyperparameters = hyperparameters
-        trace = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace()
+        trace = _trace(model, jax.random.key(0))
         self._sites = {
             name: site["fn"]
             for name, site in trace.items()
             if site["type"] == "sample" and not site["is_observed"]
         }
+        other = _trace(model, jax.random.key(1))
+        for name, distribution in self._sites.items():
+            if name not in other or other[name]["fn"].support != distribution.support:
+                raise InputError(
+                    f"prior of '{name}': its support depends on other parameters; give it a fixed support and"
+                    " transform its value in the model"
+                )
         example = {name: biject_to(fn.support).inv(trace[name]["value"]) for name, fn in self._sites.items()}
         flat, self._unravel = ravel_pytree(example)
         self.size = flat.size
@@ -166,6 +173,21 @@ class Prior:
         covariance = centred.T @ centred / n
         own = jnp.where(held, 1.0 / jnp.maximum(self.sample(key, 500).var(axis=0), 1e-300), 0.0)
         return covariance + jnp.diag(own)
+
+
+def _trace(model: Callable[[], Potential], key: Key[Array, ""]) -> dict:
+    """One execution of a model: what happened at every site."""
+    visited: list[str] = []
+
+    def note(site: dict) -> None:
+        visited.append(site["name"])
+
+    try:
+        return handlers.trace(handlers.substitute(handlers.seed(model, key), substitute_fn=note)).get_trace()
+    except NotImplementedError as error:
+        raise InputError(
+            f"prior of '{visited[-1]}': it cannot be sampled, as if it were improper; give it a proper prior"
+        ) from error
 
 
 def _indices(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

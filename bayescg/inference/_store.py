@@ -184,6 +184,8 @@ def read_bank(path: Path, *, system: str | None = None) -> ReferenceBank:
         raise InputError(
             f"{path}: not a readable bank of references ({error}); run the study again"
         ) from error
+    if not references:
+        raise InputError(f"{path}: holds no reference simulation; run the study again")
     if system is not None and found != system:
         raise InputError(f"{path}: its references belong to another system or potential form; use a new bank")
     return ReferenceBank(beta, references)

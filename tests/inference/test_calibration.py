@@ -146,11 +146,12 @@ def test_finite_simulation_adds_its_variance():
     assert same.covariance[0, 0] == pytest.approx(2.0 * none.covariance[0, 0], rel=1e-10)
 
 
-def test_too_few_batches_for_the_matrix_fall_back_to_the_worst_scalar():
-    rng = np.random.default_rng(5)
+def test_too_few_batches_for_the_matrix_fall_back_to_the_worst_inefficiency():
+    """The frames' own covariance, misfit included, times the largest g."""
+    features = 1.5 * np.random.default_rng(5).normal(size=(100, 12))
     curvature = np.eye(12)
     got = calibrate(
-        statistics_of(rng.normal(size=(100, 12))),
+        statistics_of(features),
         beta=1.0,
         coefficient_jacobian=np.eye(12),
         curvature=curvature,
@@ -159,7 +160,7 @@ def test_too_few_batches_for_the_matrix_fall_back_to_the_worst_scalar():
         feature_error=np.zeros((12, 12)),
     )
     assert got.fallback
-    np.testing.assert_allclose(got.data_covariance, got.long_run.inefficiency.max() * curvature)
+    np.testing.assert_allclose(got.data_covariance, got.long_run.inefficiency.max() * np.cov(features.T))
 
 
 def test_a_direction_that_nothing_holds_is_refused():

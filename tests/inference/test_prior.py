@@ -183,8 +183,17 @@ def bounded_by_another():
     return DoubleWell(low, high)
 
 
-def test_supports_that_depend_on_other_sites_are_mapped_where_they_are():
-    prior = Prior(bounded_by_another)
-    z = prior.sample(jax.random.key(7), 200)
-    eta = np.asarray(jax.vmap(lambda point: prior.potential(point).coefficients())(z))
-    assert np.all((eta[:, 0] < eta[:, 1]) & (eta[:, 1] < 2.0))
+def test_support_that_depends_on_another_parameter_is_refused():
+    with pytest.raises(InputError, match="'high': its support depends on other parameters"):
+        Prior(bounded_by_another)
+
+
+def improper():
+    t1 = numpyro.sample("t1", dist.Normal(0.0, 1.0))
+    t2 = numpyro.sample("t2", dist.ImproperUniform(dist.constraints.positive, (), ()))
+    return DoubleWell(t1, t2)
+
+
+def test_improper_prior_is_refused_by_name():
+    with pytest.raises(InputError, match="'t2': it cannot be sampled.*proper prior"):
+        Prior(improper)

@@ -20,6 +20,7 @@ from bayescg.inference import (
 from bayescg.physics import DoubleWell, LinearPotential, Reference, ReferenceBank
 
 UNITS = get_unit_system("gromacs")
+ARRAYS = ("coefficients", "features", "virial", "pair_counts", "configurations")
 
 
 def one_feature(positions, box):
@@ -46,7 +47,7 @@ def test_bank_comes_back_bit_for_bit(bank, tmp_path):
     assert again.beta == bank.beta and again.anchor == bank.anchor
     for one, other in zip(bank.references, again.references, strict=True):
         assert one.purpose == other.purpose
-        for field in Reference._fields[:-1]:
+        for field in ARRAYS:
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
             assert np.asarray(getattr(one, field)).dtype == getattr(other, field).dtype
     np.testing.assert_array_equal(again.free_energies(), bank.free_energies())
