@@ -86,7 +86,9 @@ def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
         Vehtari et al. (2024), JMLR 25(72), Pareto smoothed importance sampling.
     """
     log_weights = np.stack([np.log(np.maximum(bank.weights(eta), 1e-300)) for eta in coefficients])
-    _, k_hat = array_stats.psislw(-log_weights, axis=-1)  # it takes log likelihoods, whose inverses are the weights
+    _, k_hat = array_stats.psislw(
+        -log_weights, axis=-1
+    )  # it takes log likelihoods, whose inverses are the weights
     return float(np.max(k_hat))
 
 
@@ -252,7 +254,7 @@ def pressure_sentence(predicted: np.ndarray, observed: float | None, error: floa
         unit: the pressure's unit.
     """
     low, high = np.quantile(predicted, [0.05, 0.95])
-    text = f"The model's pressure is {np.median(predicted):.0f} {unit} (90 % {low:.0f} to {high:.0f})"
+    text = f"The model's pressure is {np.median(predicted):.4g} {unit} (90 % {low:.4g} to {high:.4g})"
     if observed is None:
         return (
             text
@@ -261,7 +263,7 @@ def pressure_sentence(predicted: np.ndarray, observed: float | None, error: floa
     z = abs(float(np.mean(predicted)) - observed) / np.hypot(float(np.std(predicted)), error)
     if z > 3.0:
         return (
-            f"{text}, the data's is {observed:.0f} ± {error:.0f} {unit}: a pair potential matched to structure does not"
+            f"{text}, the data's is {observed:.3g} ± {error:.2g} {unit}: a pair potential matched to structure does not"
             " reproduce the pressure. Do not use it for pressure, density or compressibility."
         )
-    return f"{text}; the data's, {observed:.0f} ± {error:.0f} {unit}, agrees within {z:.1f} standard errors."
+    return f"{text}; the data's, {observed:.3g} ± {error:.2g} {unit}, agrees within {z:.1f} standard errors."

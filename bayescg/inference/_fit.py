@@ -18,7 +18,14 @@ from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._prior import Prior
-from bayescg.inference._verify import FLOOR_LIMIT, Verification, mean_covariance, shift_matrix, verify
+from bayescg.inference._verify import (
+    FLOOR_LIMIT,
+    Verification,
+    mean_covariance,
+    noise_floor,
+    shift_matrix,
+    verify,
+)
 from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
 from bayescg.progress import Progress, SilentProgress
 
@@ -179,6 +186,7 @@ class Fitter:
         self.posterior = Posterior(problem.prior)
         self._clock = _Clock(self.progress)
         self._simulated, self._searched = 0.0, 0
+        self._exhausted = False
         self._physics: dict[str, str] = {}
         self._last_check: dict[str, str] = {}
         self._root = jax.random.key(settings.seed)
@@ -201,7 +209,7 @@ class Fitter:
             bank, check = self._verify(bank, mode, calibration, draws, round_)
             verifications.append(check)
             mode = self._maximise(bank, mode.z)
-            if check.verdict == "passed":
+            if check.verdict == "passed" or (check.verdict == "not tested" and self._exhausted):
                 break
         calibration = self.calibrate(bank, mode)
         draws = self._sample(bank, mode, "final", n_draws=self.settings.n_draws)
@@ -248,7 +256,9 @@ class Fitter:
         """Trust-region search for the MAP, one reference simulation per step."""
         settings = self.settings
         self._clock.stage("searching the MAP", "search", total=None, unit="references")
-        z, path, bank, mode = np.asarray(self.problem.start, float), [], None, None
+        z = np.asarray(self.problem.start, float)
+        path: list[np.ndarray] = []
+        bank, mode = None, None
         converged, step_size, reach = False, np.inf, np.inf
         for iteration in range(settings.max_search):
             reference = self._simulate(
@@ -473,6 +483,9 @@ class Fitter:
         )
         self._physics = {"round": str(round_ + 1), "n_eff": f"{mode.effective_frames:.0f}"} | self._last_check
         fresh = self._simulate(list(points), f"verification_{round_}", n_samples, bank, "verification")
+        fresh = self._extend(
+            fresh, list(points), f"verification_{round_}", n_samples, bank, mode, calibration
+        )
         jacobians = [np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(z))) for z in points]
         check = verify(
             bank,
@@ -487,8 +500,29 @@ class Fitter:
             f"round {round_ + 1}: verification {check.verdict}, error {np.median(check.rms_error):.2f} sd (median),"
             f" {check.rms_error.max():.2f} (largest), noise floor {check.noise_floor.max():.2f}"
         )
+        self._exhausted = max(r.features.shape[1] for r in fresh) >= settings.max_verification_samples // 2
         step = max(1, round(sum(r.n_frames for r in fresh) / settings.retained_frames))
         return bank.with_references(*(r.thinned(step) for r in fresh)), check
+
+    def _extend(
+        self,
+        fresh: list[Reference],
+        points: list[np.ndarray],
+        name: str,
+        n_samples: int,
+        bank: ReferenceBank,
+        mode: Mode,
+        calibration: Calibration,
+    ) -> list[Reference]:
+        """Simulate on where the noise turned out larger than foreseen: one too noisy draw would test nothing."""
+        to_shift = self._to_shift(mode, calibration)
+        worst = max(noise_floor(reference, to_shift) for reference in fresh)
+        allowed = self.settings.max_verification_samples - n_samples
+        missing = int(np.ceil(n_samples * ((worst / (0.9 * FLOOR_LIMIT)) ** 2 - 1.0) / 10.0) * 10)
+        if worst <= 0.97 * FLOOR_LIMIT or min(missing, allowed) <= 0:
+            return fresh
+        more = self._simulate(points, f"{name}_more", min(missing, allowed), bank, "verification")
+        return [first.extended(second) for first, second in zip(fresh, more, strict=True)]
 
     def _samples_for(
         self, noise: float, n_replicas: int, bank: ReferenceBank, mode: Mode, calibration: Calibration

@@ -167,7 +167,9 @@ def laplace(
     return Mode(np.asarray(z), covariance, float(value), float(log_evidence), interior, effective_frames)
 
 
-def _refuse_flat_direction(posterior: Posterior, curvature: Float[np.ndarray, "coordinate coordinate"]) -> None:
+def _refuse_flat_direction(
+    posterior: Posterior, curvature: Float[np.ndarray, "coordinate coordinate"]
+) -> None:
     """Raise where the curvature is not positive beyond rounding, in coordinates scaled to unit diagonal."""
     diagonal = np.abs(np.diag(curvature))
     scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))

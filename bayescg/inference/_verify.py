@@ -80,7 +80,7 @@ def verify(
         difference = simulated.mean(axis=0) - weights @ bank.features
         directions = len(to_shift)
         errors.append(np.linalg.norm(to_shift @ difference) / np.sqrt(directions))
-        fresh_noise = np.trace(mean_covariance(reference.features @ to_shift.T)) / directions
+        fresh_noise = noise_floor(reference, to_shift) ** 2
         own_noise = (
             np.trace(bank.feature_covariance_error(reference.coefficients, projection=to_shift)) / directions
         )
@@ -114,6 +114,11 @@ def mean_covariance(
     total = n_replicas * n_samples
     # The batches share the estimated mean: total / batch − 1 of them are left.
     return means.T @ means / len(means) / max(total / batch - 1.0, 1.0)
+
+
+def noise_floor(reference: Reference, to_shift: Float[np.ndarray, "direction feature"]) -> float:
+    """Noise of one fresh simulation's mean, in calibrated sd per direction."""
+    return float(np.sqrt(np.trace(mean_covariance(reference.features @ to_shift.T)) / len(to_shift)))
 
 
 def _verdict(

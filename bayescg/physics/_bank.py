@@ -41,6 +41,15 @@ class Reference(NamedTuple):
     def n_frames(self) -> int:
         return self.features.shape[0] * self.features.shape[1]
 
+    def extended(self, more: "Reference") -> "Reference":
+        """With the samples of a second simulation at the same coefficients appended to each replica."""
+        return self._replace(
+            features=np.concatenate([self.features, more.features], axis=1),
+            virial=np.concatenate([self.virial, more.virial], axis=1),
+            pair_counts=np.concatenate([self.pair_counts, more.pair_counts], axis=1),
+            configurations=more.configurations,
+        )
+
     def thinned(self, step: int) -> "Reference":
         """Every step-th sample of each replica: what a pool keeps of a long simulation."""
         features, virial, counts = (a[:, ::step] for a in (self.features, self.virial, self.pair_counts))
