@@ -1,10 +1,12 @@
 """Which combinations of parameters the data determine: Fisher information against the prior."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
+from bayescg.data import statistical_inefficiency
 from bayescg.inference import Calibration
 
 
@@ -39,6 +41,7 @@ def identifiability(
     calibration: Calibration,
     scores: np.ndarray,
     *,
+    lengths: Sequence[int] | None = None,
     coordinates: np.ndarray | None = None,
     null_tolerance: float = 1e-10,
 ) -> Identifiability:
@@ -47,6 +50,7 @@ def identifiability(
     Args:
         calibration: curvature H, long-run covariance J and the prior's Λ̄ at the MAP.
         scores: per-frame scores in the unconstrained coordinates [frame coordinate].
+        lengths: frames of each independent trajectory; one trajectory if None.
         coordinates: indices of the coordinates to analyse (hyperparameters left out); default all.
         null_tolerance: directions with less than this share of the largest information count as none at all.
     """
@@ -64,11 +68,10 @@ def identifiability(
     largest = max(float(np.max(fisher)), 1e-300)
     informed = fisher > null_tolerance * largest
     safe = np.where(informed, fisher, 1.0)
-    long_run = np.einsum("di,ij,dj->d", directions, calibration.data_covariance[block], directions)
     centred = scores - scores.mean(axis=0)
     variance = np.mean((centred @ directions.T) ** 2, axis=0)
     ratio = np.where(informed, variance / safe, np.nan)
-    g = np.where(informed, np.maximum(long_run / np.where(variance > 0, variance, 1.0), 1.0), np.nan)
+    g = np.where(informed, statistical_inefficiency(centred @ directions.T, lengths=lengths), np.nan)
     relative = np.where(informed, n * fisher / np.where(informed, g, 1.0) / against, 0.0)
     return Identifiability(
         fisher_eigenvalue=np.where(informed, fisher, 0.0),

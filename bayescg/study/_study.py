@@ -332,7 +332,9 @@ class Study:
         )
         scores = -units.beta(self.model.temperature) * (statistics.features @ jacobian)
         names, parameters = _coordinate_names(prior, loaded.potential, units)
-        identified = analysis.identifiability(fit.calibration, scores, coordinates=parameters)
+        identified = analysis.identifiability(
+            fit.calibration, scores, lengths=statistics.trajectory_lengths(), coordinates=parameters
+        )
         groups["identifiability"] = _identifiability_dataset(identified, [names[i] for i in parameters])
         checks = [analysis.verification_check(fit), *analysis.sampler_checks(fit)]
         flat = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])

@@ -65,7 +65,9 @@ def test_misfit_shows_in_the_fluctuations_and_not_in_the_frames():
 
 def test_mean_of_the_scores_does_not_matter():
     curvature = np.diag([1.0, 3.0])
-    shifted = identifiability(calibration_of(curvature, np.eye(2)), scores_of(curvature) + np.array([5.0, -2.0]))
+    shifted = identifiability(
+        calibration_of(curvature, np.eye(2)), scores_of(curvature) + np.array([5.0, -2.0])
+    )
     np.testing.assert_allclose(shifted.fluctuation_ratio, 1.0, rtol=1e-6)
 
 

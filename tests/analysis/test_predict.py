@@ -8,7 +8,14 @@ import pytest
 from bayescg.analysis import System, predict_structure
 from bayescg.analysis._predict import ideal_counts, virial_pressure
 from bayescg.data import Topology, get_unit_system
-from bayescg.physics import FrameReducer, LennardJones, Reference, ReferenceBank, SimulationSettings, Simulator
+from bayescg.physics import (
+    FrameReducer,
+    LennardJones,
+    Reference,
+    ReferenceBank,
+    SimulationSettings,
+    Simulator,
+)
 
 N_SITES, EDGE, TEMPERATURE, CUTOFF = 20, 5.2, 1.4, 2.5
 EDGES = np.linspace(0.4, 2.6, 23)

@@ -36,7 +36,9 @@ def bank_of(*stiffness):
     rng = np.random.default_rng(1)
     nothing = np.zeros((4, 100, 0))
     references = [
-        Reference(np.array([k]), rng.normal(size=(4, 100, 1)) ** 2 / k / 2, nothing, nothing, np.zeros((0, 1, 1)))
+        Reference(
+            np.array([k]), rng.normal(size=(4, 100, 1)) ** 2 / k / 2, nothing, nothing, np.zeros((0, 1, 1))
+        )
         for k in stiffness
     ]
     return ReferenceBank(1.0, tuple(references))
@@ -45,7 +47,9 @@ def bank_of(*stiffness):
 def calibration_of(curvature, covariance, *, fallback=False):
     p = len(curvature)
     long_run = LongRunCovariance(curvature, curvature, 10, 20.0, 0, np.full(p, 2.0), 200)
-    return Calibration(covariance, 30.0, curvature, curvature, 0 * curvature, np.eye(p), np.eye(p), long_run, fallback)
+    return Calibration(
+        covariance, 30.0, curvature, curvature, 0 * curvature, np.eye(p), np.eye(p), long_run, fallback
+    )
 
 
 @pytest.fixture
@@ -96,7 +100,8 @@ def test_one_divergence_fails(fit):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "words"), [("passed", "agree with"), ("failed", "do not use this posterior"), ("not tested", "too little")]
+    ("verdict", "words"),
+    [("passed", "agree with"), ("failed", "do not use this posterior"), ("not tested", "too little")],
 )
 def test_verification_takes_the_last_round(fit, verdict, words):
     first = fit.verifications[0]._replace(verdict="failed")

@@ -11,7 +11,16 @@ import numpyro.distributions as dist
 import pytest
 from scipy import optimize, stats
 
-from bayescg.inference import FitResult, FitSettings, Fitter, Posterior, Prior, Problem, laplace, relative_entropy
+from bayescg.inference import (
+    FitResult,
+    FitSettings,
+    Fitter,
+    Posterior,
+    Prior,
+    Problem,
+    laplace,
+    relative_entropy,
+)
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.physics import DoubleWell, Potential, Reference, SufficientStatistics, Surrogate
@@ -42,12 +51,16 @@ class Quadrature:
     @staticmethod
     def reduce(potential: Potential, x: np.ndarray) -> np.ndarray:
         """φ of every x [frame feature]."""
-        return np.asarray(jax.jit(jax.vmap(lambda y: potential.features(y[None, None], OPEN)))(jnp.asarray(x)))
+        return np.asarray(
+            jax.jit(jax.vmap(lambda y: potential.features(y[None, None], OPEN)))(jnp.asarray(x))
+        )
 
     def surrogate(self) -> Surrogate:
         """The exact log Z in the form of the bank's surrogate."""
         centre = jnp.zeros(self.features.shape[1])
-        return Surrogate(jnp.asarray(self.beta), centre, jnp.asarray(self.features), jnp.asarray(self.log_weight))
+        return Surrogate(
+            jnp.asarray(self.beta), centre, jnp.asarray(self.features), jnp.asarray(self.log_weight)
+        )
 
     def probability(self, coefficients: np.ndarray) -> np.ndarray:
         """Probability of the nodes at each η [*draw node]."""
@@ -191,5 +204,5 @@ def double_well() -> Toy:
 @pytest.fixture(scope="session")
 def double_well_fit(double_well) -> FitResult:
     """The whole driver on V2 with about 100 N reference frames."""
-    settings = FitSettings(seed=3, search_samples=200, max_rounds=1, n_warmup=200, n_draws=500)
+    settings = FitSettings(seed=3, search_samples=160, max_rounds=1, n_warmup=100, n_draws=300)
     return Fitter(double_well.problem(np.array([1.0, 1.0])), settings).run()

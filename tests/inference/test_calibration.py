@@ -89,7 +89,9 @@ def test_memory_alone_leaves_the_misfit_unexplained(repetitions):
     assert repetitions[2].mean() / CURVATURE > 2.3 * g
 
 
-def two_directions(*, informed=1.0, uninformed=1e-6, precision=(1.0, 64.0), middle=(1.0, 64.0), seed=0, n=400):
+def two_directions(
+    *, informed=1.0, uninformed=1e-6, precision=(1.0, 64.0), middle=(1.0, 64.0), seed=0, n=400
+):
     """A direction that the data decide and one that the prior does, with independent frames."""
     curvature = np.diag([informed, uninformed])
     rng = np.random.default_rng(seed)
@@ -206,7 +208,11 @@ def transformed(calibration: Calibration, matrix: np.ndarray) -> Calibration:
 
 @pytest.mark.parametrize(
     "matrix",
-    [np.eye(3)[[2, 0, 1]], np.diag([1.0, 1e3, 1e-2]), np.array([[1.0, 0.4, 0.0], [-0.3, 1.0, 0.2], [0.1, 0.0, 3.0]])],
+    [
+        np.eye(3)[[2, 0, 1]],
+        np.diag([1.0, 1e3, 1e-2]),
+        np.array([[1.0, 0.4, 0.0], [-0.3, 1.0, 0.2], [0.1, 0.0, 3.0]]),
+    ],
     ids=["order", "units", "mixing"],
 )
 def test_calibrated_draws_do_not_depend_on_the_coordinates(matrix):

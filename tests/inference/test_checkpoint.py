@@ -77,12 +77,18 @@ def test_interrupted_write_keeps_the_former_file(tmp_path, monkeypatch):
 
 
 def test_trees_with_keys_come_back():
-    tree = {"key": jax.random.split(jax.random.key(3), 2), "x": jnp.arange(3.0), "n": (jnp.int32(4), jnp.array(True))}
+    tree = {
+        "key": jax.random.split(jax.random.key(3), 2),
+        "x": jnp.arange(3.0),
+        "n": (jnp.int32(4), jnp.array(True)),
+    }
     again = arrays_to_tree(tree_to_arrays(tree), tree)
     assert jax.tree.structure(again) == jax.tree.structure(tree)
     for one, other in zip(jax.tree.leaves(tree), jax.tree.leaves(again), strict=True):
         assert one.dtype == other.dtype
-    np.testing.assert_array_equal(jax.random.normal(again["key"][1], (3,)), jax.random.normal(tree["key"][1], (3,)))
+    np.testing.assert_array_equal(
+        jax.random.normal(again["key"][1], (3,)), jax.random.normal(tree["key"][1], (3,))
+    )
 
 
 # The kill test. The script runs the driver and kills itself, without warning, at the given update of a stage.
@@ -178,4 +184,6 @@ def test_killed_driver_ends_at_the_same_bits(uninterrupted, tmp_path, stage):
     assert run_script(tmp_path) == 0, f"resumed after update {moment} of {stage}, with {left}"
     got = np.load(tmp_path / "result.npz")
     for name, value in expected.items():
-        np.testing.assert_array_equal(got[name], value, err_msg=f"{name}, killed at update {moment} of {stage}")
+        np.testing.assert_array_equal(
+            got[name], value, err_msg=f"{name}, killed at update {moment} of {stage}"
+        )

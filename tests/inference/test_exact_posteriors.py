@@ -10,7 +10,15 @@ import pytest
 from scipy import stats
 
 from bayescg.analysis import identifiability, statement
-from bayescg.inference import Posterior, Prior, RelativeEntropy, calibrate, independent_prior, laplace, maximise
+from bayescg.inference import (
+    Posterior,
+    Prior,
+    RelativeEntropy,
+    calibrate,
+    independent_prior,
+    laplace,
+    maximise,
+)
 from bayescg.physics import DoubleWell, LinearPotential, Surrogate
 
 # V2's answers.
@@ -66,7 +74,7 @@ def test_laplace_in_log_theta_keeps_the_jacobian(spring_mode):
 
 
 def test_nuts_draws_the_gamma_posterior(spring, spring_mode):
-    draws = spring.sample(spring_mode.z, seed=1, n_warmup=300, n_draws=1000)
+    draws = spring.sample(spring_mode.z, seed=1, n_warmup=150, n_draws=500)
     theta = np.exp(draws.z[..., 0])
     assert not draws.diverging.any()
     assert within_error(theta, 1.285714, function=np.mean, method="mean")
@@ -103,7 +111,9 @@ def test_grid_posterior_of_the_double_well(double_well):
     assert log_evidence == pytest.approx(-129.962436, abs=1e-5)
     np.testing.assert_allclose(mean, MEAN, atol=1e-5)
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), SD, atol=1e-5)
-    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(CORRELATION, abs=1e-5)
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(
+        CORRELATION, abs=1e-5
+    )
     share = double_well.line.probability(grid) @ inside(double_well.line)
     assert p @ share == pytest.approx(INSIDE_MEAN, abs=1e-5)
     assert np.sqrt(p @ (share - p @ share) ** 2) == pytest.approx(INSIDE_SD, abs=1e-5)
@@ -127,7 +137,7 @@ def test_laplace_of_the_double_well(double_well, well_mode):
 
 
 def test_nuts_with_the_exact_z_equals_the_grid(double_well, well_mode):
-    draws = double_well.sample(well_mode.z, seed=2, n_draws=700)
+    draws = double_well.sample(well_mode.z, seed=2, n_warmup=150, n_draws=400)
     for i in range(2):
         assert within_error(draws.z[..., i], MEAN[i], function=np.mean, method="mean")
         assert within_error(draws.z[..., i], SD[i], function=np.std, method="sd")

@@ -37,7 +37,9 @@ def reference(rng, eta, *, purpose="search"):
 @pytest.fixture
 def bank():
     rng = np.random.default_rng(0)
-    return ReferenceBank(0.4, (reference(rng, (1.0, 1.2)), reference(rng, (1.1, 1.0), purpose="verification")))
+    return ReferenceBank(
+        0.4, (reference(rng, (1.0, 1.2)), reference(rng, (1.1, 1.0), purpose="verification"))
+    )
 
 
 def test_bank_comes_back_bit_for_bit(bank, tmp_path):
@@ -160,5 +162,7 @@ def test_tree_comes_back(double_well, double_well_fit, tmp_path):
 def test_calibration_is_the_group_that_is_wider(double_well, double_well_fit):
     """100 frames: t-inflation and the surrogate's noise widen the raw draws."""
     prior_draws = np.zeros((2, 2))
-    groups = posterior_groups(double_well_fit, double_well.prior, double_well.potential, UNITS, prior_draws=prior_draws)
+    groups = posterior_groups(
+        double_well_fit, double_well.prior, double_well.potential, UNITS, prior_draws=prior_draws
+    )
     assert float(groups["posterior"]["t2"].std()) > float(groups["posterior_raw"]["t2"].std())

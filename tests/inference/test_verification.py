@@ -13,7 +13,7 @@ from bayescg.inference._verify import mean_covariance, thresholds
 from bayescg.physics import LinearPotential, Reference, ReferenceBank
 
 DEGREE = 16
-SETTINGS = FitSettings(search_samples=60, n_warmup=200, n_draws=300)
+SETTINGS = FitSettings(search_samples=60, n_warmup=150, n_draws=200)
 
 
 def legendre(positions, box):
@@ -45,7 +45,7 @@ def flexible(toolkit):
         x = np.interp(u, (np.cumsum(p) - p / 2.0) / p.sum(), line.x)
         toy = toolkit.Toy(line, potential, prior, x, line.statistics(potential, x))
         mode = maximise(posterior, toy.likelihood(), np.zeros(DEGREE), least_effective_frames=0.0)
-        exact = toy.sample(mode.z, n_warmup=300, n_draws=500).z
+        exact = toy.sample(mode.z, n_warmup=200, n_draws=300).z
         return toy, mode, predictive(toy, exact)
 
     return problem
