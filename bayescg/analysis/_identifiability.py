@@ -71,7 +71,12 @@ def identifiability(
     centred = scores - scores.mean(axis=0)
     variance = np.mean((centred @ directions.T) ** 2, axis=0)
     ratio = np.where(informed, variance / safe, np.nan)
-    g = np.where(informed, statistical_inefficiency(centred @ directions.T, lengths=lengths), np.nan)
+    if calibration.fallback:  # J is then one factor for all directions
+        g = statistical_inefficiency(centred @ directions.T, lengths=lengths)
+    else:
+        long_run = np.einsum("di,ij,dj->d", directions, calibration.data_covariance[block], directions)
+        g = np.maximum(long_run / np.where(variance > 0, variance, 1.0), 1.0)
+    g = np.where(informed, g, np.nan)
     relative = np.where(informed, n * fisher / np.where(informed, g, 1.0) / against, 0.0)
     return Identifiability(
         fisher_eigenvalue=np.where(informed, fisher, 0.0),

@@ -82,10 +82,17 @@ def verification_check(fit: FitResult) -> Check:
 def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
     """Largest Pareto k̂ of the reference frames' weights over some draws' coefficients [draw feature].
 
+    Only draws whose effective number of frames is below half of all count: nearly equal weights, which the mixture
+    denominator bounds, have no tail to fit. 0 where there is no such draw.
+
     References:
         Vehtari et al. (2024), JMLR 25(72), Pareto smoothed importance sampling.
     """
-    log_weights = np.stack([np.log(np.maximum(bank.weights(eta), 1e-300)) for eta in coefficients])
+    weights = np.stack([bank.weights(eta) for eta in coefficients])
+    uneven = 1.0 / np.sum(weights**2, axis=1) < 0.5 * weights.shape[1]
+    if not np.any(uneven):
+        return 0.0
+    log_weights = np.log(np.maximum(weights[uneven], 1e-300))
     _, k_hat = array_stats.psislw(
         -log_weights, axis=-1
     )  # it takes log likelihoods, whose inverses are the weights

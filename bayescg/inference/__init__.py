@@ -5,10 +5,10 @@ from bayescg.inference._calibrate import calibrate as calibrate
 from bayescg.inference._calibrate import calibrated_draws as calibrated_draws
 from bayescg.inference._checkpoint import Checkpoints as Checkpoints
 from bayescg.inference._checkpoint import write_atomically as write_atomically
-from bayescg.inference._fit import FitResult as FitResult
-from bayescg.inference._fit import FitSettings as FitSettings
+from bayescg.inference._problem import FitResult as FitResult
+from bayescg.inference._problem import FitSettings as FitSettings
 from bayescg.inference._fit import Fitter as Fitter
-from bayescg.inference._fit import Problem as Problem
+from bayescg.inference._problem import Problem as Problem
 from bayescg.inference._force_matching import ForceMatching as ForceMatching
 from bayescg.inference._force_matching import ForceMatchingLikelihood as ForceMatchingLikelihood
 from bayescg.inference._force_matching import force_matching_likelihood as force_matching_likelihood

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
-from bayescg.inference._fit import FitResult
 from bayescg.inference._prior import Prior
+from bayescg.inference._problem import FitResult
 from bayescg.physics import ParameterInfo, Potential, Reference, ReferenceBank
 
 SCHEMA_VERSION = 1
