@@ -28,8 +28,12 @@ KEY = jax.random.key(20080511)
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ARGON, WATER = DATA / "lj_argon" / "lj_ar_94K.nc", DATA / "water_spce" / "spce343_300K_com.nc"
 VOTCA = DATA / "water_spce" / "votca_fmatch_300K_force.dat"
-needs_argon = pytest.mark.skipif(not ARGON.exists(), reason=f"no argon trajectory at {ARGON}: reference data absent")
-needs_water = pytest.mark.skipif(not WATER.exists(), reason=f"no water trajectory at {WATER}: reference data absent")
+needs_argon = pytest.mark.skipif(
+    not ARGON.exists(), reason=f"no argon trajectory at {ARGON}: reference data absent"
+)
+needs_water = pytest.mark.skipif(
+    not WATER.exists(), reason=f"no water trajectory at {WATER}: reference data absent"
+)
 
 
 def harmonic_features(positions, box):
@@ -46,7 +50,13 @@ def toy_frames(positions, forces=None, *, temperature=1.0, trajectory=None, box=
     topology = Topology(("A",) * n_sites, np.ones(n_sites))
     extra = {} if trajectory is None else {"trajectory": trajectory}
     return Frames(
-        positions, np.full(dim, box), topology, State(temperature), get_unit_system("lj"), forces=forces, **extra
+        positions,
+        np.full(dim, box),
+        topology,
+        State(temperature),
+        get_unit_system("lj"),
+        forces=forces,
+        **extra,
     )
 
 
@@ -99,10 +109,14 @@ def test_force_features_are_the_finite_differences_of_the_features(name):
     tabulated = name in ("spline", "sum")  # the engine's force is constant within a bin of r²
     scale = np.abs(expected).max(axis=0)
     assert np.all(scale > 0.0)
-    np.testing.assert_array_less(np.abs(matrix - expected).max(axis=0), (2e-3 if tabulated else 1e-6) * scale + 1e-6)
+    np.testing.assert_array_less(
+        np.abs(matrix - expected).max(axis=0), (2e-3 if tabulated else 1e-6) * scale + 1e-6
+    )
     forces = np.asarray(potential.forces(jnp.asarray(x), box)).reshape(-1)
     product = matrix @ np.asarray(potential.coefficients())
-    np.testing.assert_allclose(product, forces, atol=(1e-3 if tabulated else 1e-9) * np.abs(forces).max() + 1e-12)
+    np.testing.assert_allclose(
+        product, forces, atol=(1e-3 if tabulated else 1e-9) * np.abs(forces).max() + 1e-12
+    )
 
 
 def test_force_features_of_a_pair_obey_newtons_third_law():
@@ -200,7 +214,9 @@ def test_likelihood_is_the_normal_density_and_serves_the_posterior():
     model = 1.1 * x - 0.95 * x**3
     for sigma in (0.5, 0.8):
         direct = dist.Normal(model, sigma).log_prob(forces).sum()
-        assert float(likelihood.log_likelihood(well, jnp.asarray(sigma))) == pytest.approx(float(direct), rel=1e-9)
+        assert float(likelihood.log_likelihood(well, jnp.asarray(sigma))) == pytest.approx(
+            float(direct), rel=1e-9
+        )
     prior = independent_prior(well, {"well_t1": dist.Normal(0.0, 5.0), "well_t2": dist.HalfNormal(5.0)})
     mode = maximise(Posterior(prior), likelihood, np.zeros(2), least_effective_frames=1.0)
     fit = force_matching_mode(equations, prior, key=KEY, sigma=0.5)
@@ -214,7 +230,9 @@ def test_nodes_of_a_tabulated_formula_match_its_parameters():
     x = np.stack([liquid_positions(20, edge, rng=rng) for _ in range(12)])
     forces = np.asarray(jax.jit(jax.vmap(truth.forces, (0, None)))(jnp.asarray(x), jnp.full(3, edge)))
     frames = toy_frames(x, forces + rng.normal(0.0, 0.5, x.shape), box=edge)
-    prior = independent_prior(truth, {"wca_epsilon": dist.LogNormal(0.0, 0.5), "wca_sigma": dist.LogNormal(0.0, 0.1)})
+    prior = independent_prior(
+        truth, {"wca_epsilon": dist.LogNormal(0.0, 0.5), "wca_sigma": dist.LogNormal(0.0, 0.1)}
+    )
     fit = force_matching_mode(force_normal_equations(frames.blocks(12), truth), prior, key=KEY)
     assert float(fit.potential.epsilon) == pytest.approx(1.3, rel=0.05)
     assert float(fit.potential.sigma) == pytest.approx(1.05, rel=0.01)
@@ -244,7 +262,9 @@ def test_complete_basis_all_three_roads_lead_to_the_mean_force():
         z = np.trapezoid(weight, grid)
         return eta @ mean + np.log(z) + peak, mean - np.trapezoid(features * weight, grid) / z
 
-    entropy = optimize.minimize(relative_entropy, np.ones(2), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    entropy = optimize.minimize(
+        relative_entropy, np.ones(2), jac=True, method="BFGS", options={"gtol": 1e-9}
+    ).x
     truth = np.array([t1, t2])
     log_scale = np.array([1.0, 1.0 / t2])  # z = (t1, log t2)
     assert scores.covariance is not None
@@ -260,7 +280,10 @@ def test_complete_basis_all_three_roads_lead_to_the_mean_force():
 
 def argon_prior():
     potential = LennardJones(0.3, 3.2, cutoff=10.215, convention="truncated", name="argon")
-    widths = {"argon_epsilon": dist.LogNormal(np.log(0.3), 0.5), "argon_sigma": dist.LogNormal(np.log(3.2), 0.2)}
+    widths = {
+        "argon_epsilon": dist.LogNormal(np.log(0.3), 0.5),
+        "argon_sigma": dist.LogNormal(np.log(3.2), 0.2),
+    }
     return potential, independent_prior(potential, widths)
 
 
@@ -268,7 +291,9 @@ def argon_prior():
 def test_argon_is_recovered_from_noisy_forces():
     frames = read_frames(ARGON)[:100]
     potential, prior = argon_prior()
-    noise = np.random.default_rng(13).normal(0.0, 0.5, frames.forces.shape)  # kcal/mol/Å; the forces' rms is 0.99
+    noise = np.random.default_rng(13).normal(
+        0.0, 0.5, frames.forces.shape
+    )  # kcal/mol/Å; the forces' rms is 0.99
     noisy = replace(frames, forces=frames.forces + noise)
     fit = force_matching_mode(force_normal_equations(noisy.blocks(50), potential), prior, key=KEY)
     truth = np.asarray(
@@ -296,7 +321,9 @@ def test_exact_argon_forces_get_no_interval():
 
 def water_fit(frames):
     """The fit, and for VOTCA's distances: its curve, its error, our curve, our sd, and what our basis can't express."""
-    potential = SplinePair.uniform(inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.24, core_strength=0.0)
+    potential = SplinePair.uniform(
+        inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.24, core_strength=0.0
+    )
     prior = independent_prior(potential, {"pair_coefficients": dist.Normal(0.0, 1000.0)})
     fit = force_matching_mode(force_normal_equations(frames.blocks(64), potential), prior, key=KEY)
     r, votca, error = np.loadtxt(VOTCA, usecols=(0, 1, 2)).T
@@ -343,7 +370,14 @@ def test_water_agrees_with_votca():
 @pytest.mark.slow
 def test_water_agrees_with_votca_on_all_frames():
     fit, r, votca, error, ours, sd, basis = water_fit(read_frames(WATER))
-    for distance, published in {0.28: 22.5, 0.29: -33.7, 0.30: -32.6, 0.34: 30.2, 0.40: 9.67, 0.48: -8.45}.items():
+    for distance, published in {
+        0.28: 22.5,
+        0.29: -33.7,
+        0.30: -32.6,
+        0.34: 30.2,
+        0.40: 9.67,
+        0.48: -8.45,
+    }.items():
         at = int(np.argmin(np.abs(r - distance)))
         assert votca[at] == pytest.approx(published, abs=0.06)
         assert abs(ours[at] - published) < 1.645 * np.hypot(sd, error)[at] + basis[at] + 0.3

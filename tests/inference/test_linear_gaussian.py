@@ -42,7 +42,9 @@ def test_posterior_and_evidence_equal_the_dense_formulas():
     precision = np.linalg.inv(c) + x.T @ (x / noise[:, None] ** 2)
     covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(got.covariance, covariance, rtol=1e-8)
-    np.testing.assert_allclose(got.mean, covariance @ (np.linalg.solve(c, m) + x.T @ (y / noise**2)), rtol=1e-8)
+    np.testing.assert_allclose(
+        got.mean, covariance @ (np.linalg.solve(c, m) + x.T @ (y / noise**2)), rtol=1e-8
+    )
     marginal = stats.multivariate_normal(x @ m, np.diag(noise**2) + x @ c @ x.T)
     assert got.log_evidence == pytest.approx(marginal.logpdf(y), rel=1e-9)
 
@@ -55,7 +57,12 @@ def test_vague_priors_and_stiff_designs_stay_accurate():
 
 @pytest.mark.parametrize(
     "change",
-    [{"noise_sd": 0.0}, {"observations": np.zeros(3)}, {"prior_covariance": -np.eye(1)}, {"prior_mean": np.zeros(2)}],
+    [
+        {"noise_sd": 0.0},
+        {"observations": np.zeros(3)},
+        {"prior_covariance": -np.eye(1)},
+        {"prior_mean": np.zeros(2)},
+    ],
 )
 def test_impossible_input_is_refused(change):
     arguments = {
@@ -135,16 +142,16 @@ def test_sandwich_covers_correlated_scores_where_the_curvature_does_not():
     mode = QuadraticMode(
         np.array([y.mean()]), np.zeros(1), np.eye(1), np.array([[float(n)]]), np.array([[1e-9]]), 1
     )
-    sandwich = block_sandwich(mode, (y - y.mean())[:, None], lengths=(n,), prior_score_covariance=np.zeros((1, 1)))
+    sandwich = block_sandwich(
+        mode, (y - y.mean())[:, None], lengths=(n,), prior_score_covariance=np.zeros((1, 1))
+    )
     assert sandwich is not None
     assert sandwich.covariance[0, 0] * n == pytest.approx(9.0, rel=0.35)
     assert mode.covariance[0, 0] * n == pytest.approx(1.0)
 
 
 def test_sandwich_keeps_the_prior_in_directions_it_dominates():
-    mode = QuadraticMode(
-        np.zeros(2), np.zeros(2), np.eye(2), np.diag([400.0, 1e-6]), np.diag([1.0, 64.0]), 1
-    )
+    mode = QuadraticMode(np.zeros(2), np.zeros(2), np.eye(2), np.diag([400.0, 1e-6]), np.diag([1.0, 64.0]), 1)
     scores = np.random.default_rng(2).normal(size=(400, 2)) * np.array([1.0, 5e-5])
     sandwich = block_sandwich(mode, scores, lengths=(200, 200), prior_score_covariance=np.diag([1.0, 64.0]))
     assert sandwich is not None
@@ -157,8 +164,12 @@ def test_too_few_blocks_are_not_calibrated():
 
 
 def test_prior_centre_is_deterministic_and_central():
-    prior = independent_prior(DoubleWell(1.0, 1.0), {"well_t1": dist.Normal(3, 1), "well_t2": dist.LogNormal(0, 1)})
+    prior = independent_prior(
+        DoubleWell(1.0, 1.0), {"well_t1": dist.Normal(3, 1), "well_t2": dist.LogNormal(0, 1)}
+    )
     first, second = prior_centre(prior), prior_centre(prior)
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(first, np.asarray(prior.unconstrain({"well_t1": 3.0, "well_t2": 1.0})), atol=0.3)
+    np.testing.assert_allclose(
+        first, np.asarray(prior.unconstrain({"well_t1": 3.0, "well_t2": 1.0})), atol=0.3
+    )
     assert jax.dtypes.result_type(float) == np.float64

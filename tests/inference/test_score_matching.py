@@ -57,7 +57,9 @@ def test_double_well_is_the_solution_of_hyvarinens_equations():
     gradient = np.stack([-flat, flat**3], axis=1)
     laplacian = np.stack([-np.ones_like(flat), 3.0 * flat**2], axis=1)
     exact = np.linalg.solve(beta * gradient.T @ gradient, laplacian.sum(axis=0))
-    np.testing.assert_allclose(fit.eta, exact, rtol=0.01)  # the prior's Jacobian in log t₂ counts as one frame
+    np.testing.assert_allclose(
+        fit.eta, exact, rtol=0.01
+    )  # the prior's Jacobian in log t₂ counts as one frame
 
 
 POTENTIALS = {
@@ -77,7 +79,9 @@ def test_pair_laplacian_is_the_trace_of_the_hessian(name, dim):
     laplacian = FeatureLaplacian.of(ForceFeatures.of(potential), dim=dim)
     got = jax.jit(laplacian.__call__)(x, box)
     expected = jax.jit(lambda y: laplacian_by_differentiation(potential, y, box))(x)
-    hessian = jax.jit(jax.jacfwd(jax.jacfwd(lambda y: potential.features(y.reshape(x.shape), box))))(x.reshape(-1))
+    hessian = jax.jit(jax.jacfwd(jax.jacfwd(lambda y: potential.features(y.reshape(x.shape), box))))(
+        x.reshape(-1)
+    )
     np.testing.assert_allclose(expected, jnp.trace(hessian, axis1=1, axis2=2), rtol=1e-9)
     tolerance = 5e-3 if name == "spline" else 1e-9
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
