@@ -165,6 +165,8 @@ class Fitter:
                 reach = float(np.linalg.norm(z - path[-1]))
                 continue
             path.append(z)
+            if len(path) == 1:
+                self.posterior.check(jnp.asarray(z), self.likelihood(bank))
             mode = self._maximise(bank, z)
             step_size = self._distance(mode, mode.z - z)
             inside = bank.contains(self.problem.statistics.features.mean(axis=0))
