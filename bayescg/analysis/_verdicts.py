@@ -66,13 +66,15 @@ def verification_check(fit: FitResult) -> Check:
         )  # fmt: skip
     last = fit.verifications[-1]
     error, floor = float(np.median(last.rms_error)), float(np.max(last.noise_floor))
-    limit = last.limits()[0]
+    limit, worst = last.median_limit, int(np.argmax(last.rms_error / last.limit))
     draws, rounds = len(last.rms_error), len(fit.verifications)
     sentences = {
         PASSED: f"Fresh simulations at {draws} random posterior draws agree with the surrogate: median error {error:.2f}"
-        f" standard deviations per direction, limit {limit:.2f} (round {rounds}).",
+        f" standard deviations per direction, limit {limit:.2f}; worst draw {last.rms_error[worst]:.2f}, limit"
+        f" {last.limit[worst]:.2f} (round {rounds}).",
         FAILED: f"Fresh simulations at posterior draws disagree with the surrogate (median error {error:.2f}, limit"
-        f" {limit:.2f} after {rounds} rounds): do not use this posterior; add rounds or narrow the prior.",
+        f" {limit:.2f}; worst draw {last.rms_error[worst]:.2f}, limit {last.limit[worst]:.2f}; the posterior moved by"
+        f" {last.shift:.2f} after {rounds} rounds): do not use this posterior; add rounds or narrow the prior.",
         NOT_TESTED: f"The verification simulated too little to tell (noise floor {floor:.2f}, at most 0.5 is allowed):"
         " raise the verification samples.",
     }
@@ -146,8 +148,8 @@ def _connectivity(overlap: np.ndarray) -> float:
 
 def bias_check(fit: FitResult) -> Check:
     """Whether the simulations sample the energy whose statistics they store."""
-    acceptance = min(float(r.acceptance) for r in fit.bank.references)
-    if acceptance == 1.0:
+    acceptance = float(np.min([r.acceptance for r in fit.bank.references]))
+    if np.isnan(acceptance):
         return Check(
             "sampler bias", NOT_TESTED, None, None,
             "The references come from dynamics without a Metropolis test; nothing here measured its time-step bias.",

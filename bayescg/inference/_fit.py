@@ -21,6 +21,7 @@ from bayescg.inference._verify import (
     FLOOR_LIMIT,
     Verification,
     mean_covariance,
+    movement,
     noise_floor,
     shift_matrix,
     verify,
@@ -28,8 +29,11 @@ from bayescg.inference._verify import (
 from bayescg.physics import Reference, ReferenceBank
 from bayescg.progress import Progress, SilentProgress
 
-SETTLED_NOISE = 0.35
+SETTLED_NOISE = 0.25
 """Noise of the surrogate before its verification, in calibrated standard deviations per direction."""
+
+MOST_BRIDGES = 5
+"""Most simulations between a lonely verification simulation and the rest."""
 
 
 class _Clock:
@@ -90,16 +94,32 @@ class Fitter:
         if self.settings.max_rounds > 0:
             bank, mode = self._settle(bank, mode)
         verifications: list[Verification] = []
-        for round_ in range(self.settings.max_rounds):
-            calibration = self.calibrate(bank, mode)
-            draws = self._sample(bank, mode, f"round_{round_}", n_draws=max(50, self.settings.n_draws // 5))
-            bank, check = self._verify(bank, mode, calibration, draws, round_)
-            verifications.append(check)
-            mode = self._maximise(bank, mode.z)
-            if check.verdict == "passed" or (check.verdict == "not tested" and self._exhausted):
-                break
+        few = max(50, self.settings.n_draws // 5)
         calibration = self.calibrate(bank, mode)
-        draws = self._sample(bank, mode, "final", n_draws=self.settings.n_draws)
+        verify_first = self.settings.max_rounds > 0
+        draws = self._sample(bank, mode, "round_0", n_draws=few if verify_first else self.settings.n_draws)
+        for round_ in range(self.settings.max_rounds):
+            bank, check = self._verify(bank, mode, calibration, draws, round_)
+            mode = self._maximise(bank, mode.z)
+            last = (
+                check.verdict == "passed"
+                or (check.verdict == "not tested" and self._exhausted)
+                or round_ + 1 == self.settings.max_rounds
+            )
+            before = draws.z
+            draws = self._sample(
+                bank, mode, f"round_{round_ + 1}", n_draws=self.settings.n_draws if last else few
+            )
+            check = check.followed_by(*movement(before, draws.z, calibration.covariance))
+            verifications.append(check)
+            calibration = self.calibrate(bank, mode)
+            self.progress.message(
+                f"round {round_ + 1}: verification {check.verdict}, error {np.median(check.rms_error):.2f} sd (median,"
+                f" limit {check.median_limit:.2f}), {check.rms_error.max():.2f} (largest), noise floor"
+                f" {check.noise_floor.max():.2f}; the posterior then moved by {check.shift:.2f} sd"
+            )
+            if last and check.verdict != "failed":
+                break
         self._clock.stage("calibrating", "calibrate", total=None, unit="")
         calibrated = self._calibrated(draws, mode, calibration, "final")
         likelihood = self.likelihood(bank)
@@ -385,13 +405,51 @@ class Fitter:
             calibrated_covariance=calibration.covariance,
         )
         self._last_check = {"verification error": f"{np.median(check.rms_error):.2f} sd"}
-        self.progress.message(
-            f"round {round_ + 1}: verification {check.verdict}, error {np.median(check.rms_error):.2f} sd (median),"
-            f" {check.rms_error.max():.2f} (largest), noise floor {check.noise_floor.max():.2f}"
-        )
         self._exhausted = max(r.features.shape[1] for r in fresh) >= settings.max_verification_samples // 2
         step = max(1, round(sum(r.n_frames for r in fresh) / settings.retained_frames))
-        return bank.with_references(*(r.thinned(step) for r in fresh)), check
+        thinned = [reference.thinned(step) for reference in fresh]
+        return self._join(bank, mode, points, thinned, f"verification_{round_}"), check
+
+    def _join(
+        self, bank: ReferenceBank, mode: Mode, points: np.ndarray, fresh: list[Reference], name: str
+    ) -> ReferenceBank:
+        """A bank with fresh simulations; those that share nothing with it are reached by others in between.
+
+        That is how a draw looks whose simulation fell into a region that no reference had visited.
+        """
+        try:
+            return bank.with_references(*fresh)
+        except ConvergenceError:
+            pass
+        lonely = []
+        for point, reference in zip(points, fresh, strict=True):
+            try:
+                bank = bank.with_references(reference)
+            except ConvergenceError:
+                lonely.append((point, reference))
+        for k, (point, reference) in enumerate(lonely):
+            near, far = np.asarray(mode.z), np.asarray(point)
+            for step in range(MOST_BRIDGES + 1):
+                try:
+                    bank = bank.with_references(reference)
+                    break
+                except ConvergenceError:
+                    middle = 0.5 * (near + far)
+                if step == MOST_BRIDGES:
+                    self.progress.message(
+                        f"one of the {len(fresh)} verification simulations shares no configurations with any reference,"
+                        f" nor with {step} simulations in between: it is left out of the free energies"
+                    )
+                    break
+                bridge = self._simulate(
+                    [middle], f"{name}_bridge_{k}_{step}", self.settings.search_samples, bank, "bridge"
+                )
+                try:
+                    bank = bank.with_references(*bridge)
+                    near = middle
+                except ConvergenceError:
+                    far = middle
+        return bank
 
     def _extend(
         self,

@@ -85,7 +85,7 @@ class FitSettings(NamedTuple):
     search_tolerance: float = 0.5
     verification_draws: int = 8
     max_verification_samples: int = 2000
-    max_rounds: int = 3
+    max_rounds: int = 5
     retained_frames: int = 30_000
     least_effective_frames: float = 50.0
     n_chains: int = 4

@@ -114,7 +114,11 @@ def posterior_groups(
                 "rms_error": (("round", "draw_v"), np.stack([c.rms_error for c in checks])),
                 "noise_floor": (("round", "draw_v"), np.stack([c.noise_floor for c in checks])),
                 "expected_error": (("round", "draw_v"), np.stack([c.expected_error for c in checks])),
+                "limit": (("round", "draw_v"), np.stack([c.limit for c in checks])),
+                "median_limit": ("round", [c.median_limit for c in checks]),
                 "n_eff": (("round", "draw_v"), np.stack([c.effective_frames for c in checks])),
+                "shift": ("round", [c.shift for c in checks]),
+                "width_ratio": ("round", [c.width_ratio for c in checks]),
             },
             coords={"round": np.arange(1, len(rounds) + 1)},
             attrs={

@@ -4,14 +4,20 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import chdtri
 
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.physics import Reference, ReferenceBank
 
 FLOOR_LIMIT = 0.5
 """Largest noise of a fresh simulation, in calibrated sd per direction, at which the check tells anything."""
-EXPECTED_LIMIT = 0.75
-"""Likewise with the surrogate's own noise included."""
+FALSE_ALARM = 0.01
+"""Chance that noise alone takes any draw of a round over its limit, where there are few directions."""
+
+MOVEMENT_LIMIT = 0.1
+"""Largest shift of the posterior mean after a passed round beyond its noise floor, in calibrated sd per direction."""
+WIDTH_LIMIT = 0.1
+"""Largest change of the logarithm of its width, a few times its Monte-Carlo noise."""
 
 
 class Verification(NamedTuple):
@@ -21,26 +27,52 @@ class Verification(NamedTuple):
         rms_error: per draw, displacement of the posterior mean that the surrogate's error in ⟨φ⟩ at the draw would
             cause, in calibrated standard deviations, root mean square over directions [draw].
         noise_floor: its expectation from the noise of the fresh simulation alone [draw].
-        expected_error: its expectation from that and the surrogate's own noise, which the calibrated covariance
-            already carries [draw].
+        expected_error: its expectation from that and the surrogate's own noise; for information, no limit hangs on
+            it [draw].
+        limit: largest error that passes at each draw [draw].
         effective_frames: reweighting's effective number of frames at the draws [draw].
         verdict: `passed`, `failed`, or `not tested` (too little simulation to tell).
+        shift: how far the posterior mean moved when the fresh simulations had joined the bank, in calibrated sd per
+            direction.
+        width_ratio: by which factor the posterior's width changed then.
     """
 
     rms_error: np.ndarray
     noise_floor: np.ndarray
     expected_error: np.ndarray
+    limit: np.ndarray
     effective_frames: np.ndarray
     verdict: str
+    shift: float = np.nan
+    width_ratio: float = np.nan
 
-    def limits(self) -> tuple[float, float]:
-        """Largest median and largest maximum of the error that pass."""
-        return thresholds(self.expected_error)
+    @property
+    def median_limit(self) -> float:
+        """Largest median of the error over draws that passes."""
+        return max(0.3, 1.3 * float(np.median(self.noise_floor)))
+
+    def followed_by(self, shift: float, width_ratio: float) -> "Verification":
+        """The same round, knowing how the posterior moved after it: a pass holds only if it hardly did."""
+        moved = (
+            shift > MOVEMENT_LIMIT + float(np.median(self.noise_floor))
+            or abs(np.log(width_ratio)) > WIDTH_LIMIT
+        )
+        verdict = "failed" if moved and self.verdict == "passed" else self.verdict
+        return self._replace(shift=shift, width_ratio=width_ratio, verdict=verdict)
 
 
-def thresholds(expected_error: Float[np.ndarray, " draw"]) -> tuple[float, float]:
-    """Limits on the median and the maximum of the error over draws."""
-    return max(0.3, 1.3 * float(np.median(expected_error))), max(0.7, 2.0 * float(np.max(expected_error)))
+def draw_limit(noise_floor: float, directions: float, *, n_draws: int) -> float:
+    """Largest error at one draw that passes: 0.7, or twice its noise floor, or more where few directions share it.
+
+    The mean square of f-sized noise over p directions is f² χ²_p / p, whose tail is long for small p.
+
+    Args:
+        noise_floor: f, of this draw's simulation: a noisy draw must not raise the limit of the others.
+        directions: p, the number of directions that share the noise.
+        n_draws: draws of the round.
+    """
+    tail = float(chdtri(directions, FALSE_ALARM / n_draws))
+    return max(0.7, max(2.0, np.sqrt(tail / directions)) * noise_floor)
 
 
 def verify(
@@ -65,7 +97,7 @@ def verify(
         laplace_covariance: C.
         calibrated_covariance: V.
     """
-    errors, floors, expected, effective = [], [], [], []
+    errors, floors, expected, limits, effective = [], [], [], [], []
     for reference, jacobian in zip(fresh, jacobians, strict=True):
         to_shift = shift_matrix(
             n_frames=n_frames,
@@ -80,13 +112,13 @@ def verify(
         difference = simulated.mean(axis=0) - weights @ bank.features
         directions = len(to_shift)
         errors.append(np.linalg.norm(to_shift @ difference) / np.sqrt(directions))
-        fresh_noise = noise_floor(reference, to_shift) ** 2
-        own_noise = (
-            np.trace(bank.feature_covariance_error(reference.coefficients, projection=to_shift)) / directions
-        )
-        floors.append(np.sqrt(fresh_noise))
-        expected.append(np.sqrt(fresh_noise + own_noise))
-    return _verdict(*(np.asarray(x) for x in (errors, floors, expected, effective)))
+        noise = mean_covariance(reference.features @ to_shift.T)
+        own_noise = bank.feature_covariance_error(reference.coefficients, projection=to_shift)
+        floors.append(np.sqrt(np.trace(noise) / directions))
+        expected.append(np.sqrt(np.trace(noise + own_noise) / directions))
+        sharing = np.trace(noise) ** 2 / max(np.sum(noise**2), 1e-300)
+        limits.append(draw_limit(floors[-1], max(sharing, 1.0), n_draws=len(fresh)))
+    return _verdict(*(np.asarray(x) for x in (errors, floors, expected, limits, effective)))
 
 
 def shift_matrix(
@@ -121,14 +153,32 @@ def noise_floor(reference: Reference, to_shift: Float[np.ndarray, "direction fea
     return float(np.sqrt(np.trace(mean_covariance(reference.features @ to_shift.T)) / len(to_shift)))
 
 
+def movement(
+    before: Float[np.ndarray, "*draw coordinate"],
+    after: Float[np.ndarray, "*draw coordinate"],
+    covariance: Float[np.ndarray, "coordinate coordinate"],
+) -> tuple[float, float]:
+    """How far the posterior moved when fresh simulations joined the surrogate.
+
+    Args:
+        before, after: draws from the two posteriors.
+        covariance: V, in whose units movement is measured.
+
+    Returns:
+        Shift of the mean, in sd per direction (root mean square), and the ratio of the root mean square widths.
+    """
+    whiten = np.linalg.pinv(symmetric_root(covariance), rcond=1e-10, hermitian=True)
+    first, second = (a.reshape(-1, a.shape[-1]) @ whiten for a in (before, after))
+    shift = np.linalg.norm(second.mean(axis=0) - first.mean(axis=0)) / np.sqrt(len(covariance))
+    return float(shift), float(np.sqrt(second.var(axis=0).sum() / first.var(axis=0).sum()))
+
+
 def _verdict(
-    errors: np.ndarray, floors: np.ndarray, expected: np.ndarray, effective: np.ndarray
+    errors: np.ndarray, floors: np.ndarray, expected: np.ndarray, limits: np.ndarray, effective: np.ndarray
 ) -> Verification:
-    median_limit, maximum_limit = thresholds(expected)
-    if np.median(errors) > median_limit or np.max(errors) > maximum_limit:
-        verdict = "failed"
-    elif np.any(floors > FLOOR_LIMIT) or np.any(expected > EXPECTED_LIMIT):
-        verdict = "not tested"
-    else:
-        verdict = "passed"
-    return Verification(errors, floors, expected, effective, verdict)
+    check = Verification(errors, floors, expected, limits, effective, "passed")
+    if np.median(errors) > check.median_limit or np.any(errors > limits):
+        return check._replace(verdict="failed")
+    if np.any(floors > FLOOR_LIMIT):
+        return check._replace(verdict="not tested")
+    return check

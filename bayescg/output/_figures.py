@@ -186,33 +186,31 @@ def figure_verification(tree: xr.DataTree) -> "Figure":
     """Fresh simulations at posterior draws against what the reweighted references said, round by round.
 
     The rule: the noise of the fresh simulation below 0.5 at every draw, or the round tests nothing; then the median
-    error below max(0.3, 1.3 e) and the largest below max(0.7, 2 e), with e the error that all known noise, the
-    surrogate's own included, leads one to expect.
+    error below its limit (0.3, or 1.3 times the median noise) and the error of every draw below its own (0.7, or
+    twice its noise, or more where few directions share the noise).
 
     Args:
         tree: A result with the group `verification`.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    verification = require_variables(tree, "verification", "rms_error", "noise_floor")
+    verification = require_variables(tree, "verification", "rms_error", "noise_floor", "limit", "median_limit")
     error = verification["rms_error"].transpose("round", ...).values.astype(float)
     floor = verification["noise_floor"].transpose("round", ...).values.astype(float)
-    expected = floor
-    if "expected_error" in verification.data_vars:
-        expected = verification["expected_error"].transpose("round", ...).values.astype(float)
-    typical = np.nanmedian(expected, axis=1)
+    limit = verification["limit"].transpose("round", ...).values.astype(float)
     figure, (axes,) = _panels(1)
     rounds = np.arange(1, len(error) + 1)
     spread = np.linspace(-0.16, 0.16, error.shape[1]) if error.shape[1] > 1 else np.zeros(1)
     axes.plot(
         (rounds[:, None] + spread).ravel(), error.ravel(), "o", color=POSTERIOR, ms=4.5, label="one draw"
     )
+    axes.plot(
+        (rounds[:, None] + spread).ravel(), limit.ravel(), "_", color=LIMIT, ms=9, mew=1.8, label="limit for each draw"
+    )
     steps = (
         (np.nanmedian(error, axis=1), POSTERIOR, "-", 2.4, "median over draws"),
         (np.nanmedian(floor, axis=1), PRIOR, "-", 1.6, "noise of the fresh simulation"),
-        (typical, PRIOR, "--", 1.6, "expected from all known noise"),
-        (np.maximum(0.3, 1.3 * typical), LIMIT, "--", 1.6, "limit for the median"),
-        (np.maximum(0.7, 2.0 * np.nanmax(expected, axis=1)), LIMIT, ":", 1.8, "limit for every draw"),
+        (verification["median_limit"].values.astype(float), LIMIT, "--", 1.6, "limit for the median"),
     )
     for level, color, style, width, label in steps:
         axes.hlines(
@@ -245,7 +243,7 @@ def available_figures(tree: xr.DataTree) -> dict[str, Callable[[xr.DataTree], "F
         ("rdf", figure_rdf, "posterior_predictive", ("rdf",)),
         ("pressure", figure_pressure, "posterior_predictive", ("pressure",)),
         ("fisher", figure_fisher, "identifiability", ("prior_relative", "contraction")),
-        ("verification", figure_verification, "verification", ("rms_error", "noise_floor")),
+        ("verification", figure_verification, "verification", ("rms_error", "noise_floor", "limit", "median_limit")),
         ("trace", figure_trace, "posterior", ()),
     ]
     return {name: draw for name, draw, group, variables in wanted if has_variables(tree, group, *variables)}

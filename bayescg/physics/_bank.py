@@ -25,8 +25,8 @@ class Reference(NamedTuple):
         virial: virial features of each frame [replica sample feature]; no columns where unknown.
         pair_counts: pairs per distance bin [replica sample bin]; no columns where unknown.
         configurations: positions kept for later starts [configuration site dim].
-        purpose: why it was run: `search` or `verification`.
-        acceptance: mean acceptance probability of Metropolised sampling; 1 where it was not used.
+        purpose: why it was run: `search`, `verification`, or `bridge` between others.
+        acceptance: mean acceptance probability of Metropolised sampling; NaN where it was not used.
     """
 
     coefficients: np.ndarray
@@ -35,7 +35,7 @@ class Reference(NamedTuple):
     pair_counts: np.ndarray
     configurations: np.ndarray
     purpose: str = "search"
-    acceptance: float = 1.0
+    acceptance: float = np.nan
 
     @property
     def n_frames(self) -> int:

@@ -32,13 +32,16 @@ def solve_mbar(
     tolerance: float = 1e-10,
     max_iterations: int = 200,
 ) -> MbarSolution:
-    """Free energies that satisfy MBAR's equations (eq. 11), by Newton steps safeguarded by fixed-point steps.
+    """Free energies that satisfy MBAR's equations (eq. 11), the minimum of a convex function of them.
+
+    The function is Σ_n log Σ_k M_k exp(f_k − u_k(x_n)) − Σ_k M_k f_k; Newton steps are shortened until it falls, and
+    where rounding hides its fall, until the equations' residual does.
 
     Args:
         reduced_energies: u_k(x_n) of every frame in every state [state frame].
         n_frames: frames drawn from each state, in the order of the frames [state].
         start: initial free energies [state].
-        tolerance: largest change of a free energy at convergence.
+        tolerance: largest residual of a free energy at convergence.
         max_iterations: steps before giving up.
 
     Raises:
@@ -50,33 +53,49 @@ def solve_mbar(
         >>> solve_mbar(energies, np.array([2, 2])).free_energies.round(3).tolist()
         [0.0, 0.1]
     """
-    free = np.zeros(len(n_frames)) if start is None else start - start[0]
-    log_counts = np.log(n_frames)
-
-    def residual(f: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        log_denominator = logsumexp((log_counts + f)[:, None] - reduced_energies, axis=0)
-        log_weights = -reduced_energies - log_denominator
-        log_sums = logsumexp(log_weights, axis=1)
-        return f + log_sums, log_denominator, log_weights - log_sums[:, None]
-
-    error, log_denominator, log_weights = residual(free)
+    current = _Point(np.zeros(len(n_frames)) if start is None else start - start[0], reduced_energies, n_frames)
     for _ in range(max_iterations):
-        if np.max(np.abs(error)) < tolerance:
-            check_connected(np.exp(log_weights), n_frames)
-            return MbarSolution(free - free[0], log_denominator - free[0])
-        mixing = np.exp((log_counts + free)[:, None] - reduced_energies - log_denominator)
-        jacobian = np.eye(len(free)) - np.exp(log_weights) @ mixing.T
-        newton = free - np.linalg.lstsq(jacobian, error, rcond=1e-12)[0]
-        candidate = residual(newton)
-        if np.max(np.abs(candidate[0])) < 0.9 * np.max(np.abs(error)):
-            free, (error, log_denominator, log_weights) = newton, candidate
+        if current.largest_residual < tolerance:
+            check_connected(current.weights, n_frames)
+            return MbarSolution(current.free - current.free[0], current.log_denominator - current.free[0])
+        step = current.newton_step()
+        for shorten in 0.25 ** np.arange(8):
+            candidate = _Point(current.free + shorten * step, reduced_energies, n_frames)
+            if (
+                candidate.largest_residual < 0.9 * current.largest_residual
+                or candidate.objective < current.objective - 1e-4 * shorten * abs(current.gradient @ step)
+            ):
+                break
         else:
-            free = free - error
-            error, log_denominator, log_weights = residual(free)
+            candidate = _Point(current.free - current.residual, reduced_energies, n_frames)
+        current = candidate
     raise ConvergenceError(
-        f"MBAR did not converge in {max_iterations} steps (largest residual {np.max(np.abs(error)):.1e}):"
+        f"MBAR did not converge in {max_iterations} steps (largest residual {current.largest_residual:.1e}):"
         " two reference simulations share too few configurations; add one between them"
     )
+
+
+class _Point:
+    """The objective and its derivatives at some free energies."""
+
+    def __init__(self, free: np.ndarray, reduced_energies: np.ndarray, n_frames: np.ndarray):
+        self.free, self._n_frames = free, n_frames
+        exponents = (np.log(n_frames) + free)[:, None] - reduced_energies
+        self.log_denominator = logsumexp(exponents, axis=0)
+        self.probabilities = np.exp(exponents - self.log_denominator)
+        log_weights = -reduced_energies - self.log_denominator
+        log_sums = logsumexp(log_weights, axis=1)
+        self.weights = np.exp(log_weights - log_sums[:, None])
+        self.residual = free + log_sums
+        self.largest_residual = float(np.max(np.abs(self.residual)))
+        self.objective = float(self.log_denominator.sum() - n_frames @ free)
+        self.gradient = self.probabilities.sum(axis=1) - n_frames
+
+    def newton_step(self) -> np.ndarray:
+        """−Hessian⁻¹ gradient, no free energy moving by more than 10."""
+        hessian = np.diag(self.probabilities.sum(axis=1)) - self.probabilities @ self.probabilities.T
+        step = -np.linalg.lstsq(hessian, self.gradient, rcond=1e-13)[0]
+        return step * min(1.0, 10.0 / max(float(np.max(np.abs(step))), 1e-300))
 
 
 def check_connected(weights: np.ndarray, n_frames: np.ndarray) -> None:

@@ -291,7 +291,7 @@ class Simulator:
             return state, positions, []
         reduced = self.reducer(positions.reshape(-1, *positions.shape[2:]))
         columns = [a.reshape(*positions.shape[:2], -1) for a in reduced]
-        return state, positions, [*columns, np.ones((*positions.shape[:2], 1))]
+        return state, positions, [*columns, np.full((*positions.shape[:2], 1), np.nan)]
 
 
 def final_configurations(state: EngineState, positions: np.ndarray) -> np.ndarray:

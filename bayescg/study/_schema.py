@@ -204,7 +204,7 @@ class InferenceTable(_Table):
     max_search: Count = 30
     verification_draws: Count = 8
     max_verification_samples: Annotated[int, Field(ge=20)] = 2000
-    max_rounds: Annotated[int, Field(ge=0)] = 3
+    max_rounds: Annotated[int, Field(ge=0)] = 5
 
 
 class PredictionTable(_Table):

@@ -65,7 +65,7 @@ def fit():
         draws=draws_of(z),
         calibrated=2.0 * z,
         effective_frames=np.full((CHAINS, DRAWS), 300.0),
-        verifications=(Verification(small, small, small, np.full(8, 300.0), "passed"),),
+        verifications=(Verification(small, small, small, 10 * small, np.full(8, 300.0), "passed"),),
         bank=bank,
         search_path=np.zeros((2, 2)),
         search_converged=True,
@@ -168,7 +168,7 @@ def test_khat_of_the_weights_grows_with_the_distance():
 
 
 @pytest.mark.parametrize(
-    ("acceptance", "verdict"), [((0.9, 0.8), "passed"), ((0.9, 0.3), "failed"), ((1.0, 1.0), "not tested")]
+    ("acceptance", "verdict"), [((0.9, 0.8), "passed"), ((0.9, 0.3), "failed"), ((1.0, 1.0), "passed"), ((0.9, np.nan), "not tested")]
 )
 def test_sampler_bias_is_what_the_metropolis_test_removes(fit, acceptance, verdict):
     references = [r._replace(acceptance=a) for r, a in zip(fit.bank.references, acceptance, strict=True)]

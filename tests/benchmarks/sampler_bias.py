@@ -77,8 +77,9 @@ def main() -> None:
         noise = np.trace(own + mean_covariance(reference.features @ to_shift.T)) / len(difference)
         rms = np.sqrt(max(np.mean(difference**2) - noise, 0.0))
         name = "Metropolised" if metropolis else "BAOAB"
+        accepted = f"{reference.acceptance:.2f}" if metropolis else "–"
         print(
-            f"| {name} | {time_step:g} | {reference.acceptance:.2f} | {rms:.2f} | {np.sqrt(noise):.2f} |"
+            f"| {name} | {time_step:g} | {accepted} | {rms:.2f} | {np.sqrt(noise):.2f} |"
             f" {np.abs(difference).max():.2f} |",
             flush=True,
         )

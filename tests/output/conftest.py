@@ -100,7 +100,12 @@ def make_result() -> xr.DataTree:
             }
         ),
         "verification": xr.Dataset(
-            {"rms_error": (("round", "draw_v"), error), "noise_floor": (("round", "draw_v"), floor)},
+            {
+                "rms_error": (("round", "draw_v"), error),
+                "noise_floor": (("round", "draw_v"), floor),
+                "limit": (("round", "draw_v"), np.maximum(0.7, 2.0 * floor)),
+                "median_limit": ("round", np.maximum(0.3, 1.3 * np.median(floor, axis=1))),
+            },
             attrs={"verdict": "passed"},
         ),
     }

@@ -7,6 +7,7 @@ import pytest
 
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.physics import Reference, ReferenceBank
+from bayescg.physics._mbar import solve_mbar
 
 BETA = 0.7
 STATES = np.array([[1.0, 0.0], [1.6, 0.5], [2.5, -0.3]])  # (k, h) of U = k x²/2 + h x
@@ -125,6 +126,18 @@ def test_solution_satisfies_mbars_equations():
     weights = np.exp(bank.free_energies()[:, None] - u)
     total = weights / (bank.n_frames @ weights)
     np.testing.assert_allclose(total.sum(axis=1) / total.sum(axis=1)[0], 1.0, rtol=1e-8)
+
+
+@pytest.mark.parametrize("start", [-300.0, 40.0, 2000.0])
+def test_a_start_far_off_leads_to_the_same_solution(start):
+    """The function minimised is convex: a guess for a region that no frame had seen may be off by hundreds of kT."""
+    rng = np.random.default_rng(3)
+    k = np.array([1.0, 2.0, 30.0])
+    x2 = np.concatenate([rng.normal(size=300) ** 2 / value for value in k])
+    energies, counts = k[:, None] * x2 / 2, np.full(3, 300)
+    expected = solve_mbar(energies, counts).free_energies
+    found = solve_mbar(energies, counts, start=np.array([0.0, start, -start])).free_energies
+    np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 def test_overlap_is_a_markov_chain_with_the_frames_as_its_stationary_state():

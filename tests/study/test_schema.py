@@ -78,7 +78,7 @@ def test_defaults():
     assert (model.mapping.by, model.mapping.center, model.mapping.selection) == ("residue", "mass", "all")
     assert (model.simulation.replicas, model.simulation.equilibration) == (16, 10)
     assert model.inference.start == "score-matching"
-    assert (model.inference.chains, model.inference.draws, model.inference.max_rounds) == (4, 500, 3)
+    assert (model.inference.chains, model.inference.draws, model.inference.max_rounds) == (4, 500, 5)
     assert (model.prediction.rdf_bin, model.prediction.draws) == (0.01, 400)
     assert model.prior == {} and model.data.compare is None
 
