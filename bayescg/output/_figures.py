@@ -194,7 +194,9 @@ def figure_verification(tree: xr.DataTree) -> "Figure":
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    verification = require_variables(tree, "verification", "rms_error", "noise_floor", "limit", "median_limit")
+    verification = require_variables(
+        tree, "verification", "rms_error", "noise_floor", "limit", "median_limit"
+    )
     error = verification["rms_error"].transpose("round", ...).values.astype(float)
     floor = verification["noise_floor"].transpose("round", ...).values.astype(float)
     limit = verification["limit"].transpose("round", ...).values.astype(float)
@@ -205,7 +207,13 @@ def figure_verification(tree: xr.DataTree) -> "Figure":
         (rounds[:, None] + spread).ravel(), error.ravel(), "o", color=POSTERIOR, ms=4.5, label="one draw"
     )
     axes.plot(
-        (rounds[:, None] + spread).ravel(), limit.ravel(), "_", color=LIMIT, ms=9, mew=1.8, label="limit for each draw"
+        (rounds[:, None] + spread).ravel(),
+        limit.ravel(),
+        "_",
+        color=LIMIT,
+        ms=9,
+        mew=1.8,
+        label="limit for each draw",
     )
     steps = (
         (np.nanmedian(error, axis=1), POSTERIOR, "-", 2.4, "median over draws"),
@@ -243,7 +251,12 @@ def available_figures(tree: xr.DataTree) -> dict[str, Callable[[xr.DataTree], "F
         ("rdf", figure_rdf, "posterior_predictive", ("rdf",)),
         ("pressure", figure_pressure, "posterior_predictive", ("pressure",)),
         ("fisher", figure_fisher, "identifiability", ("prior_relative", "contraction")),
-        ("verification", figure_verification, "verification", ("rms_error", "noise_floor", "limit", "median_limit")),
+        (
+            "verification",
+            figure_verification,
+            "verification",
+            ("rms_error", "noise_floor", "limit", "median_limit"),
+        ),
         ("trace", figure_trace, "posterior", ()),
     ]
     return {name: draw for name, draw, group, variables in wanted if has_variables(tree, group, *variables)}

@@ -302,6 +302,7 @@ class PairEngine:
         self.settings = settings
         self.force = force
         self.deterministic = deterministic
+        self._compiled: set[tuple[int, int, int]] = set()
 
     def initial_state(self, key: Key[Array, ""], positions: ArrayLike) -> EngineState:
         """Replicas at the given positions [length], wrapped into the box, with Maxwell velocities.
@@ -352,8 +353,10 @@ class PairEngine:
         if len(groups) == 1:
             return simulate(groups[0])
         for size in {size for _, size in groups}:
-            # Zero steps: compiles once, here, rather than in every thread.
-            _run_on_cpu(jnp.int32(0), *inputs, self._constants(0), n_replicas=size, **static)
+            if (size, n_replicas, n_samples) not in self._compiled:
+                # Zero steps: compiles once, here, rather than in every thread.
+                _run_on_cpu(jnp.int32(0), *inputs, self._constants(0), n_replicas=size, **static)
+                self._compiled.add((size, n_replicas, n_samples))
         with concurrent.futures.ThreadPoolExecutor(n_workers) as pool:
             parts = list(pool.map(simulate, groups))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -53,7 +53,9 @@ def solve_mbar(
         >>> solve_mbar(energies, np.array([2, 2])).free_energies.round(3).tolist()
         [0.0, 0.1]
     """
-    current = _Point(np.zeros(len(n_frames)) if start is None else start - start[0], reduced_energies, n_frames)
+    current = _Point(
+        np.zeros(len(n_frames)) if start is None else start - start[0], reduced_energies, n_frames
+    )
     for _ in range(max_iterations):
         if current.largest_residual < tolerance:
             check_connected(current.weights, n_frames)

@@ -136,8 +136,10 @@ class FrameReducer:
         self, positions: np.ndarray, boxes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_frames = len(positions)
-        padded = np.zeros((FRAMES_PER_CALL, *positions.shape[1:]), positions.dtype)
-        edges = np.ones((FRAMES_PER_CALL, boxes.shape[1]))
+        # A few sizes, each compiled once: the histograms of the padding cost memory and time.
+        size = next(size for size in (8, 16, FRAMES_PER_CALL) if n_frames <= size)
+        padded = np.zeros((size, *positions.shape[1:]), positions.dtype)
+        edges = np.ones((size, boxes.shape[1]))
         padded[:n_frames], edges[:n_frames] = positions, boxes
         table = virial_table = pair_counts = np.zeros((n_frames, 0))
         if self._n_bins:

@@ -168,7 +168,8 @@ def test_khat_of_the_weights_grows_with_the_distance():
 
 
 @pytest.mark.parametrize(
-    ("acceptance", "verdict"), [((0.9, 0.8), "passed"), ((0.9, 0.3), "failed"), ((1.0, 1.0), "passed"), ((0.9, np.nan), "not tested")]
+    ("acceptance", "verdict"),
+    [((0.9, 0.8), "passed"), ((0.9, 0.3), "failed"), ((1.0, 1.0), "passed"), ((0.9, np.nan), "not tested")],
 )
 def test_sampler_bias_is_what_the_metropolis_test_removes(fit, acceptance, verdict):
     references = [r._replace(acceptance=a) for r, a in zip(fit.bank.references, acceptance, strict=True)]

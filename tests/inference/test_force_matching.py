@@ -1,4 +1,4 @@
-"""Force matching against hand-worked cases, finite differences, known argon, and VOTCA's table for water."""
+"""Force matching against hand-worked cases, finite differences, and known argon."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,9 @@ from bayescg.physics import DoubleWell, LennardJones, LinearPotential, SplinePai
 
 KEY = jax.random.key(20080511)
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-ARGON, WATER = DATA / "lj_argon" / "lj_ar_94K.nc", DATA / "water_spce" / "spce343_300K_com.nc"
-VOTCA = DATA / "water_spce" / "votca_fmatch_300K_force.dat"
+ARGON = DATA / "lj_argon" / "lj_ar_94K.nc"
 needs_argon = pytest.mark.skipif(
     not ARGON.exists(), reason=f"no argon trajectory at {ARGON}: reference data absent"
-)
-needs_water = pytest.mark.skipif(
-    not WATER.exists(), reason=f"no water trajectory at {WATER}: reference data absent"
 )
 
 
@@ -317,73 +313,6 @@ def test_exact_argon_forces_get_no_interval():
     assert fit.explained_variance > 0.99999
     with pytest.raises(InputError, match="rounding"):
         fit.draw(KEY, 10)
-
-
-def water_fit(frames):
-    """The fit, and for VOTCA's distances: its curve, its error, our curve, our sd, and what our basis can't express."""
-    potential = SplinePair.uniform(
-        inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.24, core_strength=0.0
-    )
-    prior = independent_prior(potential, {"pair_coefficients": dist.Normal(0.0, 1000.0)})
-    fit = force_matching_mode(force_normal_equations(frames.blocks(64), potential), prior, key=KEY)
-    r, votca, error = np.loadtxt(VOTCA, usecols=(0, 1, 2)).T
-    inside = r < 0.9
-    r, votca, error = r[inside], votca[inside], error[inside]
-
-    def force(z):
-        return prior.potential(z).pair_force_factor(jnp.asarray(r**2)) * r
-
-    ours = np.asarray(force(jnp.asarray(fit.z)))
-    sd = np.asarray(jax.vmap(force)(jnp.asarray(fit.draw(KEY, 300)))).std(axis=0)
-    basis = np.asarray(jax.jacobian(force)(jnp.asarray(fit.z)))
-    weight = np.sqrt(pair_counts(frames[:20], r))[:, None]
-    projected = basis @ np.linalg.lstsq(weight * basis, weight[:, 0] * votca, rcond=1e-10)[0]
-    return fit, r, votca, error, ours, sd, np.abs(projected - votca)
-
-
-def pair_counts(frames, r):
-    first, second = np.triu_indices(frames.n_sites, 1)
-    counts = np.zeros(r.size)
-    edges = np.concatenate([r - 0.5 * (r[1] - r[0]), [r[-1] + 0.5 * (r[1] - r[0])]])
-    for positions, box in zip(frames.positions, frames.box, strict=True):
-        d = positions[first] - positions[second]
-        d -= box * np.round(d / box)
-        counts += np.histogram(np.linalg.norm(d, axis=1), edges)[0]
-    return counts
-
-
-@needs_water
-def test_water_agrees_with_votca():
-    """On the last 100 frames, whose residual is VOTCA's χ² of 26210.5 (kJ/mol/nm)²; over all frames it is 26359."""
-    frames = read_frames(WATER)[1400:]
-    fit, r, votca, error, ours, sd, basis = water_fit(frames)
-    checked = r > 0.262
-    tolerance = 4.0 * np.hypot(sd, error) + 2.0 * basis + 0.3
-    assert np.all(np.abs(ours - votca)[checked] < tolerance[checked])
-    residual = (1.0 - fit.explained_variance) * np.mean(frames.forces**2)
-    assert residual == pytest.approx(26210.5, rel=1e-3)
-    assert fit.explained_variance == pytest.approx(0.573, abs=0.004)
-    assert fit.interval_is_meaningful and np.median(sd) < 2.0
-
-
-@needs_water
-@pytest.mark.slow
-def test_water_agrees_with_votca_on_all_frames():
-    fit, r, votca, error, ours, sd, basis = water_fit(read_frames(WATER))
-    for distance, published in {
-        0.28: 22.5,
-        0.29: -33.7,
-        0.30: -32.6,
-        0.34: 30.2,
-        0.40: 9.67,
-        0.48: -8.45,
-    }.items():
-        at = int(np.argmin(np.abs(r - distance)))
-        assert votca[at] == pytest.approx(published, abs=0.06)
-        assert abs(ours[at] - published) < 1.645 * np.hypot(sd, error)[at] + basis[at] + 0.3
-    smooth = r > 0.4  # where both bases express the curve, the 90 % band holds VOTCA's
-    assert np.mean(np.abs(ours - votca)[smooth] < 1.645 * np.hypot(sd, error)[smooth]) > 0.9
-    assert fit.explained_variance == pytest.approx(0.573, abs=0.004)
 
 
 def test_equations_are_plain_sums():
