@@ -1,13 +1,10 @@
 """The one driver: start → MAP → draw → verify by fresh simulation → draw again, until the check passes."""
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
 
 from bayescg.data import statistical_inefficiency
 from bayescg.errors import ConvergenceError
@@ -17,6 +14,7 @@ from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._problem import FitResult, FitSettings, Problem
+from bayescg.inference._references import ReferenceRunner, named_key
 from bayescg.inference._verify import (
     FLOOR_LIMIT,
     Verification,
@@ -26,14 +24,11 @@ from bayescg.inference._verify import (
     shift_matrix,
     verify,
 )
-from bayescg.physics import Reference, ReferenceBank
+from bayescg.physics import ReferenceBank
 from bayescg.progress import Progress, SilentProgress
 
 SETTLED_NOISE = 0.25
 """Noise of the surrogate before its verification, in calibrated standard deviations per direction."""
-
-MOST_BRIDGES = 5
-"""Most simulations between a lonely verification simulation and the rest."""
 
 
 class _Clock:
@@ -76,11 +71,9 @@ class Fitter:
         self.progress = progress if progress is not None else SilentProgress()
         self.posterior = Posterior(problem.prior)
         self._clock = _Clock(self.progress)
-        self._simulated, self._searched = 0.0, 0
+        self._references = ReferenceRunner(problem, settings, checkpoints=checkpoints, progress=self.progress)
         self._exhausted = False
-        self._physics: dict[str, str] = {}
         self._last_check: dict[str, str] = {}
-        self._root = jax.random.key(settings.seed)
         self._nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
 
     def run(self) -> FitResult:
@@ -148,14 +141,10 @@ class Fitter:
             curvature=-np.asarray(self.posterior.likelihood_hessian(z, likelihood)) / n,
             prior_precision=-np.asarray(self.posterior.prior_hessian(z)),
             prior_score_covariance=np.asarray(
-                self.problem.prior.score_covariance(z, key=self._key("prior score"))
+                self.problem.prior.score_covariance(z, key=named_key(self.settings.seed, "prior score"))
             ),
             feature_error=bank.feature_covariance_error(np.asarray(self.posterior.coefficients(z))),
         )
-
-    def _key(self, name: str) -> Key[Array, ""]:
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        return jax.random.fold_in(self._root, number)
 
     # Search -----------------------------------------------------------------------------------------------
 
@@ -168,7 +157,7 @@ class Fitter:
         bank, mode = None, None
         converged, step_size, reach = False, np.inf, np.inf
         for iteration in range(settings.max_search):
-            reference = self._simulate(
+            reference = self._references.simulate(
                 [z], f"search_{iteration:03d}", settings.search_samples, bank, "search"
             )
             try:
@@ -190,14 +179,14 @@ class Fitter:
             mode = self._maximise(bank, z)
             step_size = self._distance(mode, mode.z - z)
             inside = bank.contains(self.problem.statistics.features.mean(axis=0))
-            self._searched = iteration + 1
-            self._physics = {
+            self._references.position = iteration + 1
+            self._references.metrics = {
                 "references": str(iteration + 1),
                 "step": f"{step_size:.2f} sd",
                 "n_eff": f"{mode.effective_frames:.0f}",
                 "in hull": "yes" if inside else "no",
             }
-            self.progress.update(iteration + 1, metrics=self._physics)
+            self.progress.update(iteration + 1, metrics=self._references.metrics)
             reach *= 2.0
             step = mode.z - z
             z = z + step * min(1.0, reach / max(float(np.linalg.norm(step)), 1e-300))
@@ -214,10 +203,14 @@ class Fitter:
 
     def _settle(self, bank: ReferenceBank, mode: Mode) -> tuple[ReferenceBank, Mode]:
         """A longer simulation at the MAP, so that the surrogate's own noise is small before it is verified."""
-        n_samples = self._samples_for(
-            SETTLED_NOISE, self.settings.n_replicas, bank, mode, self.calibrate(bank, mode)
-        )
-        reference = self._simulate([mode.z], "settle", n_samples, bank, "search")
+        calibration = self.calibrate(bank, mode)
+        n_samples = self._samples_for(SETTLED_NOISE, self.settings.n_replicas, bank, mode, calibration)
+        reference = self._references.simulate([mode.z], "settle", n_samples, bank, "search")
+        to_shift = self._to_shift(mode, calibration)
+        reference = self._references.extend(
+            reference, points=[mode.z], name="settle", n_samples=n_samples, bank=bank,
+            noise=lambda r: noise_floor(r, to_shift), limit=SETTLED_NOISE,
+        )  # fmt: skip
         bank = bank.with_references(*reference)
         return bank, self._maximise(bank, mode.z)
 
@@ -254,69 +247,6 @@ class Fitter:
         varying = statistics.features[:, statistics.features.std(axis=0) > 0.0]
         return float(np.mean(statistical_inefficiency(varying, lengths=statistics.trajectory_lengths())))
 
-    # Simulation -------------------------------------------------------------------------------------------
-
-    def _simulate(
-        self,
-        points: Sequence[np.ndarray],
-        name: str,
-        n_samples: int,
-        bank: ReferenceBank | None,
-        purpose: str,
-    ) -> list[Reference]:
-        """Reference simulations at given z, from a checkpoint where one exists."""
-        n_replicas = self.settings.n_replicas
-        saved = self.checkpoints.load(name) if self.checkpoints else None
-        if saved is not None:
-            return [_unpack_reference(saved, k) for k in range(len(points))]
-        partial = f"{name}_partial"
-        resume = self.checkpoints.load(partial) if self.checkpoints else None
-        last = time.monotonic()
-        simulated = 0.0
-
-        def on_chunk(amount: float, snapshot: Callable[[], dict[str, np.ndarray]]) -> None:
-            nonlocal last, simulated
-            simulated += amount * self.problem.time_factor
-            self._simulated += amount * self.problem.time_factor
-            unit = self.problem.time_unit
-            metrics = {**self._physics, "simulated in all": f"{self._simulated:.4g} {unit}".strip()}
-            self.progress.update(simulated if purpose == "verification" else self._searched, metrics=metrics)
-            if self.checkpoints and time.monotonic() - last > self.checkpoints.interval:
-                self.checkpoints.save(partial, snapshot())
-                last = time.monotonic()
-
-        potentials = [self.problem.prior.potential(jnp.asarray(z)) for z in points]
-        references = self.problem.simulator.simulate(
-            potentials,
-            starts=self._starts(n_replicas, points[0], bank, name),
-            key=self._key(f"simulate {name}"),
-            n_samples=n_samples,
-            purpose=purpose,
-            on_chunk=on_chunk,
-            resume=resume,
-        )
-        if self.checkpoints:
-            self.checkpoints.save(name, _pack_references(references))
-            self.checkpoints.discard(partial)
-        return references
-
-    def _starts(self, n: int, z: np.ndarray, bank: ReferenceBank | None, name: str) -> np.ndarray:
-        """Dispersed starts: half from the data, half from references in proportion to their weight at z."""
-        rng = np.random.default_rng([self.settings.seed, *name.encode()])
-        data = self.problem.configurations
-        from_data = data[rng.choice(len(data), n, replace=len(data) < n)]
-        if bank is None:
-            return from_data
-        weights = bank.weights(np.asarray(self.posterior.coefficients(jnp.asarray(z))))
-        share = np.bincount(bank.reference_index, weights=weights, minlength=len(bank.references))
-        chosen = rng.choice(len(share), n, p=share / share.sum())
-        starts = np.array(from_data)
-        for i in range(n // 2):
-            pool = bank.references[chosen[i]].configurations
-            if len(pool):
-                starts[2 * i] = pool[rng.integers(len(pool))]
-        return starts
-
     # Sampling and verification ----------------------------------------------------------------------------
 
     def _sample(self, bank: ReferenceBank, mode: Mode, name: str, *, n_draws: int) -> NutsDraws:
@@ -330,7 +260,9 @@ class Fitter:
             jnp.asarray(symmetric_root(mode.covariance)),
             jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
         )
-        state = self._nuts.initial_state(self._key(f"nuts {name}"), target, n_chains=settings.n_chains)
+        state = self._nuts.initial_state(
+            named_key(settings.seed, f"nuts {name}"), target, n_chains=settings.n_chains
+        )
         done, parts = 0, []
         saved = self.checkpoints.load(f"nuts_{name}") if self.checkpoints else None
         if saved is not None:
@@ -390,11 +322,17 @@ class Fitter:
             total=n_samples * self.problem.time_per_sample or None,
             unit=self.problem.time_unit,
         )
-        self._physics = {"round": str(round_ + 1), "n_eff": f"{mode.effective_frames:.0f}"} | self._last_check
-        fresh = self._simulate(list(points), f"verification_{round_}", n_samples, bank, "verification")
-        fresh = self._extend(
-            fresh, list(points), f"verification_{round_}", n_samples, bank, mode, calibration
-        )
+        self._references.position, name = 0.0, f"verification_{round_}"
+        self._references.metrics = {
+            "round": str(round_ + 1),
+            "n_eff": f"{mode.effective_frames:.0f}",
+        } | self._last_check
+        fresh = self._references.simulate(list(points), name, n_samples, bank, "verification")
+        to_shift = self._to_shift(mode, calibration)
+        fresh = self._references.extend(
+            fresh, points=list(points), name=name, n_samples=n_samples, bank=bank,
+            noise=lambda r: noise_floor(r, to_shift), limit=FLOOR_LIMIT,
+        )  # fmt: skip
         jacobians = [np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(z))) for z in points]
         check = verify(
             bank,
@@ -408,68 +346,7 @@ class Fitter:
         self._exhausted = max(r.features.shape[1] for r in fresh) >= settings.max_verification_samples // 2
         step = max(1, round(sum(r.n_frames for r in fresh) / settings.retained_frames))
         thinned = [reference.thinned(step) for reference in fresh]
-        return self._join(bank, mode, points, thinned, f"verification_{round_}"), check
-
-    def _join(
-        self, bank: ReferenceBank, mode: Mode, points: np.ndarray, fresh: list[Reference], name: str
-    ) -> ReferenceBank:
-        """A bank with fresh simulations; those that share nothing with it are reached by others in between.
-
-        That is how a draw looks whose simulation fell into a region that no reference had visited.
-        """
-        try:
-            return bank.with_references(*fresh)
-        except ConvergenceError:
-            pass
-        lonely = []
-        for point, reference in zip(points, fresh, strict=True):
-            try:
-                bank = bank.with_references(reference)
-            except ConvergenceError:
-                lonely.append((point, reference))
-        for k, (point, reference) in enumerate(lonely):
-            near, far = np.asarray(mode.z), np.asarray(point)
-            for step in range(MOST_BRIDGES + 1):
-                try:
-                    bank = bank.with_references(reference)
-                    break
-                except ConvergenceError:
-                    middle = 0.5 * (near + far)
-                if step == MOST_BRIDGES:
-                    self.progress.message(
-                        f"one of the {len(fresh)} verification simulations shares no configurations with any reference,"
-                        f" nor with {step} simulations in between: it is left out of the free energies"
-                    )
-                    break
-                bridge = self._simulate(
-                    [middle], f"{name}_bridge_{k}_{step}", self.settings.search_samples, bank, "bridge"
-                )
-                try:
-                    bank = bank.with_references(*bridge)
-                    near = middle
-                except ConvergenceError:
-                    far = middle
-        return bank
-
-    def _extend(
-        self,
-        fresh: list[Reference],
-        points: list[np.ndarray],
-        name: str,
-        n_samples: int,
-        bank: ReferenceBank,
-        mode: Mode,
-        calibration: Calibration,
-    ) -> list[Reference]:
-        """Simulate on where the noise turned out larger than foreseen: one too noisy draw would test nothing."""
-        to_shift = self._to_shift(mode, calibration)
-        worst = max(noise_floor(reference, to_shift) for reference in fresh)
-        allowed = self.settings.max_verification_samples - n_samples
-        missing = int(np.ceil(n_samples * ((worst / (0.9 * FLOOR_LIMIT)) ** 2 - 1.0) / 10.0) * 10)
-        if worst <= 0.97 * FLOOR_LIMIT or min(missing, allowed) <= 0:
-            return fresh
-        more = self._simulate(points, f"{name}_more", min(missing, allowed), bank, "verification")
-        return [first.extended(second) for first, second in zip(fresh, more, strict=True)]
+        return self._references.join(bank, thinned, points=points, mode=mode.z, name=name), check
 
     def _samples_for(
         self, noise: float, n_replicas: int, bank: ReferenceBank, mode: Mode, calibration: Calibration
@@ -481,17 +358,3 @@ class Fitter:
         per_frame = np.trace(mean_covariance(last.features @ to_shift.T)) * last.n_frames / len(mode.z)
         needed = np.ceil(per_frame / noise**2 / n_replicas / 10.0) * 10
         return int(np.clip(needed, settings.search_samples, settings.max_verification_samples))
-
-
-def _pack_references(references: Sequence[Reference]) -> dict[str, np.ndarray]:
-    return {
-        f"{k}_{field}": np.asarray(value)
-        for k, reference in enumerate(references)
-        for field, value in reference._asdict().items()
-    }
-
-
-def _unpack_reference(arrays: dict[str, np.ndarray], k: int) -> Reference:
-    fields = {field: arrays[f"{k}_{field}"] for field in Reference._fields}
-    purpose, acceptance = str(fields.pop("purpose")), float(fields.pop("acceptance"))
-    return Reference(**fields, purpose=purpose, acceptance=acceptance)

@@ -52,7 +52,7 @@ def exact(toy):
 def far_bank(toy):
     """One reference, in a single well much narrower than the data."""
     fitter = Fitter(toy.problem(FAR), SETTINGS)
-    return ReferenceBank(1.0, tuple(fitter._simulate([FAR], "search_000", 60, None, "search")))
+    return ReferenceBank(1.0, tuple(fitter._references.simulate([FAR], "search_000", 60, None, "search")))
 
 
 def test_the_far_reference_does_not_hold_the_data(toy, far_bank):
