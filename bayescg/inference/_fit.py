@@ -24,7 +24,7 @@ from bayescg.inference._verify import (
     shift_matrix,
     verify,
 )
-from bayescg.physics import ReferenceBank
+from bayescg.physics import Reference, ReferenceBank
 from bayescg.progress import Progress, SilentProgress
 
 SETTLED_NOISE = 0.25
@@ -73,6 +73,7 @@ class Fitter:
         self._clock = _Clock(self.progress)
         self._references = ReferenceRunner(problem, settings, checkpoints=checkpoints, progress=self.progress)
         self._exhausted = False
+        self._unthinned: Reference | None = None
         self._last_check: dict[str, str] = {}
         self._nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
 
@@ -343,6 +344,7 @@ class Fitter:
             calibrated_covariance=calibration.covariance,
         )
         self._last_check = {"verification error": f"{np.median(check.rms_error):.2f} sd"}
+        self._unthinned = fresh[-1]
         self._exhausted = max(r.features.shape[1] for r in fresh) >= settings.max_verification_samples // 2
         step = max(1, round(sum(r.n_frames for r in fresh) / settings.retained_frames))
         thinned = [reference.thinned(step) for reference in fresh]
@@ -354,7 +356,9 @@ class Fitter:
         """Samples per replica that bring the noise of a simulated mean down to a number of calibrated sd."""
         settings = self.settings
         to_shift = self._to_shift(mode, calibration)
-        last = bank.references[-1]
+        # The longest: a short one underestimates its own correlation. Those of a verification may be thinned.
+        known = [self._unthinned] if self._unthinned is not None else bank.references
+        last = max(known, key=lambda reference: reference.features.shape[1])
         per_frame = np.trace(mean_covariance(last.features @ to_shift.T)) * last.n_frames / len(mode.z)
         needed = np.ceil(per_frame / noise**2 / n_replicas / 10.0) * 10
         return int(np.clip(needed, settings.search_samples, settings.max_verification_samples))
