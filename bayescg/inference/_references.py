@@ -206,4 +206,5 @@ def _pack_references(references: Sequence[Reference]) -> dict[str, np.ndarray]:
 def _unpack_reference(arrays: dict[str, np.ndarray], k: int) -> Reference:
     fields = {field: arrays[f"{k}_{field}"] for field in Reference._fields}
     purpose, acceptance = str(fields.pop("purpose")), float(fields.pop("acceptance"))
-    return Reference(**fields, purpose=purpose, acceptance=acceptance)
+    results = tuple(int(n) for n in fields.pop("results"))
+    return Reference(**fields, purpose=purpose, acceptance=acceptance, results=results)

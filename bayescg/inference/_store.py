@@ -152,6 +152,7 @@ def write_bank(bank: ReferenceBank, path: Path, *, system: str) -> None:
         for index, reference in enumerate(bank.references):
             group = file.createGroup(f"reference_{index:04d}")
             group.purpose, group.acceptance = reference.purpose, reference.acceptance
+            group.results = np.asarray(reference.results, np.int64)
             for name, dims in _LAYOUT.items():
                 value = np.asarray(getattr(reference, name))
                 for dim, size in zip(dims, value.shape, strict=True):
@@ -181,6 +182,7 @@ def read_bank(path: Path, *, system: str | None = None) -> ReferenceBank:
                     **{n: np.asarray(group[n][...]) for n in _LAYOUT},
                     purpose=str(group.purpose),
                     acceptance=float(group.acceptance),
+                    results=tuple(int(n) for n in np.atleast_1d(getattr(group, "results", ()))),
                 )
                 for group in file.groups.values()
             )

@@ -220,7 +220,7 @@ def _provenance(tree: xr.DataTree) -> str:
         "calibration": attrs.get("calibration", "not stated"),
         "data checksum (sha256)": attrs.get("data_checksum", "not stated"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or "not stated",
-        "simulations by result": ", ".join(f"{name}: {count}" for name, count in codes.items())
+        "simulated trajectories by result": ", ".join(f"{name}: {count}" for name, count in codes.items())
         or "not stated",
         "schema of the result": attrs.get("schema_version", "not stated"),
     }

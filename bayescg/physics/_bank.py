@@ -27,6 +27,7 @@ class Reference(NamedTuple):
         configurations: positions kept for later starts [configuration site dim].
         purpose: why it was run: `search`, `verification`, or `bridge` between others.
         acceptance: mean acceptance probability of Metropolised sampling; NaN where it was not used.
+        results: number of trajectories that ended with each `Result`, in its order; empty where unknown.
     """
 
     coefficients: np.ndarray
@@ -36,6 +37,7 @@ class Reference(NamedTuple):
     configurations: np.ndarray
     purpose: str = "search"
     acceptance: float = np.nan
+    results: tuple[int, ...] = ()
 
     @property
     def n_frames(self) -> int:
@@ -48,6 +50,7 @@ class Reference(NamedTuple):
             virial=np.concatenate([self.virial, more.virial], axis=1),
             pair_counts=np.concatenate([self.pair_counts, more.pair_counts], axis=1),
             configurations=more.configurations,
+            results=tuple(a + b for a, b in zip(self.results, more.results, strict=True)),
         )
 
     def thinned(self, step: int) -> "Reference":

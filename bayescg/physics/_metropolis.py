@@ -30,11 +30,13 @@ class Trajectories(NamedTuple):
         positions: [replica sample site dim].
         statistics: features, virial features and pair counts [replica sample column].
         acceptance: acceptance probability of each move, 0 where the trajectory failed [replica sample].
+        results: `Result` of each move's trajectory [replica sample].
     """
 
     positions: np.ndarray
     statistics: tuple[np.ndarray, ...]
     acceptance: np.ndarray
+    results: np.ndarray
 
 
 @jax.jit
@@ -84,6 +86,10 @@ class Metropolis:
             coefficients: η of every replica.
             n_samples: moves.
             stride: steps per trajectory.
+
+        Returns:
+            The state after the last move, its result `NONFINITE` where a replica began with positions or an energy
+            that are not finite, and the samples.
         """
         settings = self.engine.settings
         mass = 1.0 / np.asarray(settings.inverse_mass, float)[None, :, None]
@@ -104,8 +110,11 @@ class Metropolis:
         forces = self.engine.forces(x, parameters)
         statistics: tuple[np.ndarray, ...] = self.reducer(np.asarray(x))
         energy = np.sum(coefficients * statistics[0], axis=1)
+        # A start that is no state of the model would never be left: every move from it fails or is rejected.
+        sound = np.isfinite(energy) & np.isfinite(np.asarray(x)).all(axis=(1, 2))
+        begun = jnp.where(jnp.asarray(sound), state.result, Result.NONFINITE.value)
         fine = jnp.full_like(state.result, Result.OK.value)
-        positions, collected, acceptance = [], [], []
+        positions, collected, acceptance, results = [], [], [], []
         for _ in range(n_samples):
             keys, v, uniform = _refresh(keys, v, keep, thermal)
             before = energy + kinetic(v)
@@ -132,6 +141,9 @@ class Metropolis:
             positions.append(np.asarray(x))
             collected.append(statistics)
             acceptance.append(chance)
+            results.append(np.asarray(end.result))
         columns = tuple(np.stack(column, axis=1) for column in zip(*collected, strict=True))
-        result = Trajectories(np.stack(positions, axis=1), columns, np.stack(acceptance, axis=1))
-        return EngineState(x, v, keys, fine), result
+        moves = Trajectories(
+            np.stack(positions, axis=1), columns, np.stack(acceptance, axis=1), np.stack(results, axis=1)
+        )
+        return EngineState(x, v, keys, begun), moves

@@ -19,14 +19,16 @@ from bayescg.physics._metropolis import Metropolis
 from bayescg.physics._pair import LennardJones, PairPotential
 from bayescg.physics._potential import Potential, terms_of
 from bayescg.physics._reduce import TABLE_BINS, FrameReducer, table_nodes
-from bayescg.physics._result import throw
+from bayescg.physics._result import Result, throw
 
 Snapshot = dict[str, np.ndarray]
 """Everything a simulation needs to go on, as arrays."""
 OnChunk = Callable[[float, Callable[[], Snapshot]], None]
 LEAST_ACCEPTANCE = 0.2
 """Mean acceptance below which a Metropolised simulation hardly moves."""
-BLOCK = ("features", "virial", "pair_counts", "acceptance")
+STUCK = 0.02
+"""Mean acceptance below which one replica is stuck."""
+BLOCK = ("features", "virial", "pair_counts", "acceptance", "results")
 
 
 class SimulationSettings(NamedTuple):
@@ -282,8 +284,9 @@ class Simulator:
             state, moves = self._metropolis.run(
                 state, parameters, coefficients, n_samples=settings.chunk, stride=settings.stride
             )
-            columns = [a[:, kept] for a in (*moves.statistics, moves.acceptance[..., None])]
-            return state, moves.positions[:, kept], columns
+            throw(np.asarray(state.result), stage=f"{purpose} simulation")
+            each = (*moves.statistics, moves.acceptance[..., None], moves.results[..., None])
+            return state, moves.positions[:, kept], [a[:, kept] for a in each]
         state, samples = self.engine.run(state, parameters, n_samples=settings.chunk, stride=settings.stride)
         throw(np.asarray(state.result), stage=f"{purpose} simulation")
         positions = np.asarray(samples)[:, kept]
@@ -291,7 +294,8 @@ class Simulator:
             return state, positions, []
         reduced = self.reducer(positions.reshape(-1, *positions.shape[2:]))
         columns = [a.reshape(*positions.shape[:2], -1) for a in reduced]
-        return state, positions, [*columns, np.full((*positions.shape[:2], 1), np.nan)]
+        shape = (*positions.shape[:2], 1)
+        return state, positions, [*columns, np.full(shape, np.nan), np.full(shape, Result.OK.value)]
 
 
 def final_configurations(state: EngineState, positions: np.ndarray) -> np.ndarray:
@@ -305,6 +309,7 @@ def _reference(
     virial: np.ndarray,
     counts: np.ndarray,
     acceptance: np.ndarray,
+    results: np.ndarray,
     final: np.ndarray,
     *,
     purpose: str,
@@ -319,6 +324,7 @@ def _reference(
             " time step"
         )
     if n_samples >= 20:
+        _refuse_stuck(acceptance[..., 0], results[..., 0], purpose=purpose)
         energy = features @ coefficients
         start = min(equilibration_cut(energy.mean(axis=0)).start, n_samples // 2)
         start = start if start > n_samples // 10 else 0
@@ -335,7 +341,23 @@ def _reference(
         final.reshape(-1, *final.shape[2:]).astype(np.float32),
         purpose,
         accepted,
+        tuple(int(np.sum(results == code)) for code in Result),
     )
+
+
+def _refuse_stuck(acceptance: np.ndarray, results: np.ndarray, *, purpose: str) -> None:
+    """Raise where one replica [replica sample] accepts nothing while the others may do well."""
+    mean = acceptance.mean(axis=1)
+    stuck = np.flatnonzero(mean < STUCK)
+    if len(stuck):
+        first = stuck[0]
+        failed = results[first][results[first] != Result.OK.value]
+        why = f"; its trajectories failed: {Result(int(failed[0]))}" if len(failed) else ""
+        raise SimulationError(
+            f"{purpose} simulation: {len(stuck)} of {len(mean)} replicas are stuck, first replica {first}"
+            f" ({100 * mean[first]:.1f} % of its moves were accepted){why}; start from frames without overlapping"
+            " sites, or shorten the time step"
+        )
 
 
 def _stationary(energy: np.ndarray) -> bool:

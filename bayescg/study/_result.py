@@ -18,8 +18,9 @@ from bayescg.data import (
     trajectory_agreement,
 )
 from bayescg.inference import FitResult, Prior
-from bayescg.physics import PairPotential, Potential, SufficientStatistics
+from bayescg.physics import PairPotential, Potential, ReferenceBank, SufficientStatistics
 from bayescg.physics._potential import terms_of
+from bayescg.physics._result import Result
 from bayescg.study._schema import ModelFile
 
 
@@ -103,7 +104,7 @@ class ResultBuilder:
         tree = xr.DataTree.from_dict(groups)
         tree.attrs["checks"] = json.dumps([check._asdict() for check in checks])
         tree.attrs["statement"] = json.dumps(sentences)
-        tree.attrs["result_codes"] = json.dumps({"OK": int(len(fit.bank.references))})
+        tree.attrs["result_codes"] = json.dumps(_results(fit.bank))
         return tree
 
     def _structure(self, prior_draws: np.ndarray) -> tuple[dict[str, xr.Dataset], list[str]]:
@@ -249,3 +250,9 @@ def _curves(prior: Prior, potential: Potential, distance: np.ndarray) -> Callabl
 
     mapped = jax.jit(jax.vmap(one))
     return lambda z: np.asarray(mapped(jnp.asarray(z)))
+
+
+def _results(bank: ReferenceBank) -> dict[str, int]:
+    """How many trajectories of the reference simulations ended with each result."""
+    counts = np.sum([r.results for r in bank.references if r.results], axis=0)
+    return {code.name: int(n) for code, n in zip(Result, np.atleast_1d(counts), strict=False)}

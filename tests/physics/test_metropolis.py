@@ -94,3 +94,35 @@ def test_resumed_simulation_has_the_same_bits(double_well):
         (again,) = simulator.simulate([well], **arguments, resume=snapshot)
         np.testing.assert_array_equal(again.features, whole.features)
         np.testing.assert_array_equal(again.configurations, whole.configurations)
+
+
+def lattice(n_replicas, *, edge=6.0):
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), -1).reshape(-1, 3) * edge / 3.0
+    return np.repeat(grid[None], n_replicas, axis=0)
+
+
+@pytest.mark.parametrize("trouble", ["nan", "overlap"])
+@pytest.mark.parametrize("n_samples", [10, 40])
+def test_one_bad_start_is_an_error_not_a_frozen_replica(trouble, n_samples):
+    """All other replicas accept well, so that no average over replicas shows it."""
+    starts = lattice(6)
+    starts[2, 5] = np.nan if trouble == "nan" else starts[2, 6]
+    pair = LennardJones(jnp.asarray(1.0), jnp.asarray(1.0), cutoff=2.5, convention="shifted")
+    with pytest.raises(SimulationError, match="1 of 6 replicas failed, first replica 2: .*not a number"):
+        simulate(pair, starts, box=np.full(3, 6.0), time_step=0.005, stride=5, n_samples=n_samples)
+
+
+def test_a_replica_that_accepts_nothing_is_an_error():
+    """Two sites almost on top of each other: the energy is finite, and every trajectory from there fails."""
+    starts = lattice(6)
+    starts[2, 5] = starts[2, 6] + 1e-3
+    pair = LennardJones(jnp.asarray(1.0), jnp.asarray(1.0), cutoff=2.5, convention="shifted")
+    with pytest.raises(SimulationError, match="1 of 6 replicas are stuck, first replica 2.*overlapping"):
+        simulate(pair, starts, box=np.full(3, 6.0), time_step=0.005, stride=5, n_samples=40)
+
+
+def test_results_of_all_trajectories_are_counted():
+    pair = LennardJones(jnp.asarray(1.0), jnp.asarray(1.0), cutoff=2.5, convention="shifted")
+    reference = simulate(pair, lattice(4), box=np.full(3, 6.0), time_step=0.005, stride=5, n_samples=20)
+    assert reference.results == (80, 0, 0)
+    assert reference.extended(reference).results == (160, 0, 0)
