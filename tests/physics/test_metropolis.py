@@ -7,7 +7,14 @@ import pytest
 
 from bayescg.data import Topology, get_unit_system
 from bayescg.errors import SimulationError
-from bayescg.physics import DoubleWell, LennardJones, Reference, SimulationSettings, Simulator
+from bayescg.physics import (
+    DoubleWell,
+    LennardJones,
+    Reference,
+    SimulationSettings,
+    Simulator,
+    SplinePair,
+)
 
 UNITS = get_unit_system("lj")
 
@@ -126,3 +133,30 @@ def test_results_of_all_trajectories_are_counted():
     reference = simulate(pair, lattice(4), box=np.full(3, 6.0), time_step=0.005, stride=5, n_samples=20)
     assert reference.results == (80, 0, 0)
     assert reference.extended(reference).results == (160, 0, 0)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+def test_a_stopped_simulation_goes_on_to_the_same_bits(stop_after):
+    """The pair engine's table under the Metropolis test, as a study runs it; stopped in the equilibration or later."""
+    spline = SplinePair.uniform(inner=0.9, cutoff=2.5, spacing=0.2, core_distance=1.0, core_strength=5.0)
+    simulator = Simulator(
+        spline,
+        topology=Topology(("A",) * 27, np.ones(27)),
+        box=np.full(3, 6.0),
+        units=UNITS,
+        temperature=1.0,
+        settings=SimulationSettings(0.01, 1.0, 5, 4, 20, chunk=10, metropolis=True),
+    )
+    rng = np.random.default_rng(0)
+    potentials = [
+        spline.with_parameters({"pair_coefficients": jnp.asarray(rng.normal(size=8) * 0.3)}) for _ in range(2)
+    ]
+    arguments = {"starts": lattice(4), "key": jax.random.key(5), "n_samples": 30}
+    snapshots = []
+    whole = simulator.simulate(
+        potentials, on_chunk=lambda _, snapshot: snapshots.append(snapshot()), **arguments
+    )
+    resumed = simulator.simulate(potentials, resume=snapshots[stop_after - 1], **arguments)
+    for first, second in zip(whole, resumed, strict=True):
+        for name, value in first._asdict().items():
+            np.testing.assert_array_equal(value, getattr(second, name), err_msg=name)
