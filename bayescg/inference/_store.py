@@ -119,6 +119,7 @@ def posterior_groups(
                 "n_eff": (("round", "draw_v"), np.stack([c.effective_frames for c in checks])),
                 "shift": ("round", [c.shift for c in checks]),
                 "width_ratio": ("round", [c.width_ratio for c in checks]),
+                "width_error": ("round", [c.width_error for c in checks]),
             },
             coords={"round": np.arange(1, len(rounds) + 1)},
             attrs={

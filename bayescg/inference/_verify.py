@@ -16,8 +16,8 @@ FALSE_ALARM = 0.01
 
 MOVEMENT_LIMIT = 0.1
 """Largest shift of the posterior mean after a passed round beyond its noise floor, in calibrated sd per direction."""
-WIDTH_LIMIT = 0.1
-"""Largest change of the logarithm of its width, a few times its Monte-Carlo noise."""
+WIDTH_LIMIT = 0.05
+"""Largest change of the logarithm of its width beyond three Monte-Carlo standard errors."""
 
 
 class Verification(NamedTuple):
@@ -35,6 +35,7 @@ class Verification(NamedTuple):
         shift: how far the posterior mean moved when the fresh simulations had joined the bank, in calibrated sd per
             direction.
         width_ratio: by which factor the posterior's width changed then.
+        width_error: Monte-Carlo standard error of its logarithm.
     """
 
     rms_error: np.ndarray
@@ -45,20 +46,21 @@ class Verification(NamedTuple):
     verdict: str
     shift: float = np.nan
     width_ratio: float = np.nan
+    width_error: float = np.nan
 
     @property
     def median_limit(self) -> float:
         """Largest median of the error over draws that passes."""
         return max(0.3, 1.3 * float(np.median(self.noise_floor)))
 
-    def followed_by(self, shift: float, width_ratio: float) -> "Verification":
+    def followed_by(self, shift: float, width_ratio: float, width_error: float) -> "Verification":
         """The same round, knowing how the posterior moved after it: a pass holds only if it hardly did."""
         moved = (
             shift > MOVEMENT_LIMIT + float(np.median(self.noise_floor))
-            or abs(np.log(width_ratio)) > WIDTH_LIMIT
+            or abs(np.log(width_ratio)) > WIDTH_LIMIT + 3.0 * width_error
         )
         verdict = "failed" if moved and self.verdict == "passed" else self.verdict
-        return self._replace(shift=shift, width_ratio=width_ratio, verdict=verdict)
+        return self._replace(shift=shift, width_ratio=width_ratio, width_error=width_error, verdict=verdict)
 
 
 def draw_limit(noise_floor: float, directions: float, *, n_draws: int) -> float:
@@ -154,10 +156,10 @@ def noise_floor(reference: Reference, to_shift: Float[np.ndarray, "direction fea
 
 
 def movement(
-    before: Float[np.ndarray, "*draw coordinate"],
-    after: Float[np.ndarray, "*draw coordinate"],
+    before: Float[np.ndarray, "chain draw coordinate"],
+    after: Float[np.ndarray, "chain draw coordinate"],
     covariance: Float[np.ndarray, "coordinate coordinate"],
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """How far the posterior moved when fresh simulations joined the surrogate.
 
     Args:
@@ -165,12 +167,26 @@ def movement(
         covariance: V, in whose units movement is measured.
 
     Returns:
-        Shift of the mean, in sd per direction (root mean square), and the ratio of the root mean square widths.
+        Shift of the mean, in sd per direction (root mean square), the ratio of the root mean square widths, and the
+        Monte-Carlo standard error of the ratio's logarithm.
     """
     whiten = np.linalg.pinv(symmetric_root(covariance), rcond=1e-10, hermitian=True)
-    first, second = (a.reshape(-1, a.shape[-1]) @ whiten for a in (before, after))
-    shift = np.linalg.norm(second.mean(axis=0) - first.mean(axis=0)) / np.sqrt(len(covariance))
-    return float(shift), float(np.sqrt(second.var(axis=0).sum() / first.var(axis=0).sum()))
+    means, widths, errors = [], [], []
+    for draws in (before, after):
+        white = draws @ whiten
+        means.append(white.mean(axis=(0, 1)))
+        squares = np.sum((white - means[-1]) ** 2, axis=-1)
+        widths.append(np.sqrt(squares.mean()))
+        errors.append(0.5 * squares.std() / squares.mean() / np.sqrt(_effective_size(squares)))
+    shift = np.linalg.norm(means[1] - means[0]) / np.sqrt(len(covariance))
+    return float(shift), float(widths[1] / widths[0]), float(np.hypot(*errors))
+
+
+def _effective_size(values: Float[np.ndarray, "chain draw"]) -> float:
+    from arviz_stats.base import array_stats
+
+    ess = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="mean"))
+    return ess if np.isfinite(ess) and ess > 1.0 else 1.0
 
 
 def _verdict(
