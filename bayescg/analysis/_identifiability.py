@@ -22,6 +22,13 @@ class Identifiability(NamedTuple):
         independent_frames: N/g, what the correlated frames are worth in this direction [direction].
         fluctuation_ratio: variance of the direction's statistic in the data over that in the model; 1 where the
             model reproduces the data's fluctuations [direction].
+
+    Example:
+        >>> strong, weak = 9.0, 0.25
+        >>> relative = np.array([strong, weak])
+        >>> Identifiability(relative / 500, relative, relative / (1 + relative), np.eye(2), *np.ones((2, 2))
+        ...     ).effective_parameters
+        1.1
     """
 
     fisher_eigenvalue: np.ndarray
@@ -53,6 +60,19 @@ def identifiability(
         lengths: frames of each independent trajectory; one trajectory if None.
         coordinates: indices of the coordinates to analyse (hyperparameters left out); default all.
         null_tolerance: directions with less than this share of the largest information count as none at all.
+
+    Example:
+        >>> from bayescg.data import long_run_covariance
+        >>> curvature = np.diag([4.0, 1e-3])  # of the log likelihood per frame: stiff along the first coordinate
+        >>> scores = np.random.default_rng(0).normal(size=(1000, 2)) * np.sqrt(np.diag(curvature))
+        >>> long_run = long_run_covariance(scores)
+        >>> zero, one = np.zeros((2, 2)), np.eye(2)
+        >>> calibration = Calibration(one, 30.0, curvature, curvature, zero, 5 * one, 5 * one, long_run, False)
+        >>> found = identifiability(calibration, scores)
+        >>> found.prior_relative.round(1).tolist()  # the data decide the first combination, the prior the second
+        [800.0, 0.2]
+        >>> round(found.effective_parameters, 1)
+        1.2
     """
     n = len(scores)
     chosen = np.arange(scores.shape[1]) if coordinates is None else np.asarray(coordinates)

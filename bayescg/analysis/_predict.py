@@ -18,6 +18,11 @@ class System(NamedTuple):
         temperature: [temperature].
         units: unit system.
         distance_edges: edges of the bins of the stored pair counts [length].
+
+    Example:
+        >>> from bayescg.data import get_unit_system
+        >>> System(343, 2.18**3, 300.0, get_unit_system("gromacs"), np.linspace(0.0, 1.0, 101)).n_sites
+        343
     """
 
     n_sites: int
@@ -34,6 +39,11 @@ class StructurePrediction(NamedTuple):
         rdf: g(r) [draw bin].
         pressure: virial pressure [draw] [pressure].
         n_eff: effective number of reference frames [draw].
+
+    Example:
+        >>> prediction = StructurePrediction(np.ones((2, 50)), np.array([1.1, 0.9]), np.array([400.0, 380.0]))
+        >>> float(prediction.pressure.mean())
+        1.0
     """
 
     rdf: np.ndarray
@@ -67,6 +77,17 @@ def predict_structure(
         bank: reference simulations with pair counts and virial features.
         coefficients: η of each draw.
         system: the simulated system.
+
+    Example:
+        >>> from bayescg.data import get_unit_system
+        >>> from bayescg.physics import Reference
+        >>> rng = np.random.default_rng(0)  # 2 replicas of 50 frames, one feature, two distance bins
+        >>> features, counts = rng.normal(size=(2, 50, 1)), rng.poisson(5.0, size=(2, 50, 2)).astype(np.float32)
+        >>> reference = Reference(np.array([1.0]), features, 0 * features, counts, np.zeros((0, 20, 3)))
+        >>> system = System(20, 125.0, 1.5, get_unit_system("lj"), np.array([0.0, 1.0, 2.0]))
+        >>> got = predict_structure(ReferenceBank(1 / 1.5, (reference,)), np.array([[1.0], [1.1]]), system)
+        >>> got.rdf.shape, got.pressure.round(3).tolist()  # no virial: the ideal gas
+        ((2, 2), [0.24, 0.24])
     """
     virial = np.concatenate([r.virial.reshape(r.n_frames, -1) for r in bank.references])
     counts = np.concatenate([r.pair_counts.reshape(r.n_frames, -1) for r in bank.references])

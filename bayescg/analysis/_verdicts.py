@@ -1,6 +1,6 @@
-"""Checks of a finished inference, and what they mean in words."""
+"""Checks of a finished inference, each with what it means in words."""
 
-from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,10 @@ class Check(NamedTuple):
         value: what was measured, or None.
         threshold: what it is held to, or None.
         sentence: what it means.
+
+    Example:
+        >>> Check("divergences", "failed", 3.0, 0.0, "3 trajectories diverged.").verdict
+        'failed'
     """
 
     name: str
@@ -36,7 +40,20 @@ def _check(name: str, passed: bool, value: float, threshold: float, good: str, b
 
 
 def sampler_checks(fit: FitResult) -> list[Check]:
-    """R̂, effective sample size and divergences of the NUTS draws."""
+    """R̂, effective sample size and divergences of the NUTS draws.
+
+    Args:
+        fit: the inference's outcome.
+
+    Example:
+        >>> from bayescg.inference._nuts import NutsDraws
+        >>> z = np.random.default_rng(0).normal(size=(4, 500, 1))  # four chains that agree
+        >>> numbers = np.ones((4, 500))
+        >>> empty = FitResult(*[None] * len(FitResult._fields))
+        >>> fit = empty._replace(draws=NutsDraws(z, numbers, numbers, numbers, numbers < 0, numbers))
+        >>> [check.verdict for check in sampler_checks(fit)]
+        ['passed', 'passed', 'passed']
+    """
     z = fit.draws.z
     n_coordinates = z.shape[-1]
     r_hat = max(float(array_stats.rhat(z[..., i], chain_axis=0, draw_axis=1)) for i in range(n_coordinates))
@@ -58,34 +75,64 @@ def sampler_checks(fit: FitResult) -> list[Check]:
 
 
 def verification_check(fit: FitResult) -> Check:
-    """The verdict of the last round of fresh simulations."""
+    """The verdict of the last round of fresh simulations.
+
+    Args:
+        fit: the inference's outcome.
+
+    Example:
+        >>> from bayescg.inference import Verification
+        >>> noise, frames = np.full(8, 0.62), np.full(8, 300.0)
+        >>> short = Verification(0.5 * noise, noise, noise, 2 * noise, frames, "not tested")
+        >>> empty = FitResult(*[None] * len(FitResult._fields))
+        >>> verification_check(empty._replace(verifications=(short,))).sentence.split(": ")[-1]
+        'raise inference.max_verification_samples.'
+    """
     if not fit.verifications:
         return Check(
             "verification", NOT_TESTED, None, None,
             "No fresh simulation was run at posterior draws: regions that no reference visited would go unseen."
         )  # fmt: skip
     last = fit.verifications[-1]
-    error, floor = float(np.median(last.rms_error)), float(np.max(last.noise_floor))
-    limit, worst = last.median_limit, int(np.argmax(last.rms_error / last.limit))
-    draws, rounds = len(last.rms_error), len(fit.verifications)
+    error, limit = float(np.median(last.rms_error)), last.median_limit
+    worst, rounds = int(np.argmax(last.rms_error / last.limit)), len(fit.verifications)
+    numbers = (
+        f"the shift of the posterior mean that the error would cause is {error:.2f} calibrated sd per direction (median,"
+        f" limit {limit:.2f}), at the worst draw {last.rms_error[worst]:.2f} (limit {last.limit[worst]:.2f})"
+    )
+    # rounded up, so that what is above the limit is never told as the limit
+    floor = math.ceil(1000 * float(np.max(last.noise_floor))) / 1000
     sentences = {
-        PASSED: f"Fresh simulations at {draws} random posterior draws agree with the surrogate: median error {error:.2f}"
-        f" standard deviations per direction, limit {limit:.2f}; worst draw {last.rms_error[worst]:.2f}, limit"
-        f" {last.limit[worst]:.2f} (round {rounds}).",
-        FAILED: f"Fresh simulations at posterior draws disagree with the surrogate (median error {error:.2f}, limit"
-        f" {limit:.2f}; worst draw {last.rms_error[worst]:.2f}, limit {last.limit[worst]:.2f}; the posterior moved by"
-        f" {last.shift:.2f} after {rounds} rounds): do not use this posterior; add rounds or narrow the prior.",
-        NOT_TESTED: f"The verification simulated too little to tell (noise floor {floor:.2f}, at most 0.5 is allowed):"
-        " raise the verification samples.",
+        PASSED: f"Fresh simulations at {len(last.rms_error)} random posterior draws agree with the surrogate: {numbers};"
+        f" round {rounds}.",
+        FAILED: f"Fresh simulations at posterior draws disagree with the surrogate: {numbers}; the posterior moved by"
+        f" {last.shift:.2f} after {rounds} rounds: do not use this posterior; add rounds or narrow the prior.",
+        NOT_TESTED: f"The verification simulated too little to tell (noise floor {floor:.3f} calibrated sd per direction,"
+        " at most 0.500 is allowed): raise inference.max_verification_samples.",
     }
     return Check("verification", last.verdict, error, limit, sentences[last.verdict])
 
 
-def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
+def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float | None:
     """Largest Pareto k̂ of the reference frames' weights over some draws' coefficients [draw feature].
 
     Only draws whose effective number of frames is below half of all count: nearly equal weights, which the mixture
-    denominator bounds, have no tail to fit. 0 where there is no such draw.
+    denominator bounds, have no tail to fit. None where there is no such draw.
+
+    Args:
+        bank: reference simulations.
+        coefficients: η of each draw.
+
+    Example:
+        >>> from bayescg.physics import Reference
+        >>> x2 = np.random.default_rng(0).normal(size=(4, 500, 1)) ** 2
+        >>> nothing = x2[..., :0]
+        >>> spring = Reference(np.array([0.5]), x2, nothing, nothing, np.zeros((0, 1, 1)))
+        >>> bank = ReferenceBank(1.0, (spring,))
+        >>> print(reweighting_khat(bank, np.array([[0.52]])))  # nearly the simulated one: nothing to fit
+        None
+        >>> reweighting_khat(bank, np.array([[0.1]])) > 0.5
+        True
 
     References:
         Vehtari et al. (2024), JMLR 25(72), Pareto smoothed importance sampling.
@@ -93,7 +140,7 @@ def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
     weights = np.stack([bank.weights(eta) for eta in coefficients])
     uneven = 1.0 / np.sum(weights**2, axis=1) < 0.5 * weights.shape[1]
     if not np.any(uneven):
-        return 0.0
+        return None
     log_weights = np.log(np.maximum(weights[uneven], 1e-300))
     _, k_hat = array_stats.psislw(
         -log_weights, axis=-1
@@ -101,8 +148,27 @@ def reweighting_khat(bank: ReferenceBank, coefficients: np.ndarray) -> float:
     return float(np.max(k_hat))
 
 
-def bank_checks(fit: FitResult, independent_frames: float, k_hat: float) -> list[Check]:
-    """Reweighting, overlap and convex hull of the reference bank."""
+def bank_checks(fit: FitResult, independent_frames: float, k_hat: float | None) -> list[Check]:
+    """Reweighting, overlap and convex hull of the reference bank.
+
+    Args:
+        fit: the inference's outcome.
+        independent_frames: what the data's frames are worth, at most.
+        k_hat: see `reweighting_khat`.
+
+    Example:
+        >>> from bayescg.physics import Reference
+        >>> x2 = np.random.default_rng(0).normal(size=(4, 500, 1)) ** 2
+        >>> nothing = x2[..., :0]
+        >>> bank = ReferenceBank(1.0, (Reference(np.array([0.5]), x2, nothing, nothing, np.zeros((0, 1, 1))),))
+        >>> empty = FitResult(*[None] * len(FitResult._fields))
+        >>> fit = empty._replace(
+        ...     bank=bank, effective_frames=np.full((4, 100), 900.0), in_hull=True, search_converged=True,
+        ...     independent_reference_frames=300.0,
+        ... )
+        >>> [check.name for check in bank_checks(fit, 100.0, None) if check.verdict != "passed"]
+        ['simulation length']
+    """
     n_eff = float(np.quantile(fit.effective_frames, 0.05))
     overlap = fit.bank.overlap()
     connected = _connectivity(overlap)
@@ -110,10 +176,7 @@ def bank_checks(fit: FitResult, independent_frames: float, k_hat: float) -> list
         _check("reweighting", n_eff >= 100, n_eff, 100,
                f"Reweighting uses at least {n_eff:.0f} effective reference frames at 95 % of the calibrated draws.",
                f"Reweighting rests on only {n_eff:.0f} effective frames at some draws: simulate more references."),
-        _check("Pareto k-hat", k_hat < 0.7, k_hat, 0.7,
-               f"The weights of the reference frames have light tails at the calibrated draws (largest k-hat {k_hat:.2f}).",
-               f"The weights of the reference frames have heavy tails at some draws (k-hat {k_hat:.2f}): averages there"
-               " hang on few frames."),
+        _tail_check(k_hat),
         _check("overlap", connected >= 0.03, connected, 0.03,
                f"The reference simulations overlap (weakest link {connected:.2f}).",
                f"Some reference simulations hardly overlap (weakest link {connected:.3f}): log Z between them is a guess."),
@@ -135,6 +198,19 @@ def bank_checks(fit: FitResult, independent_frames: float, k_hat: float) -> list
     return checks
 
 
+def _tail_check(k_hat: float | None) -> Check:
+    name, limit = "Pareto k-hat", 0.7
+    if k_hat is None:
+        return Check(
+            name, PASSED, None, limit,
+            "The weights of the reference frames are nearly equal at the calibrated draws: there is no tail to fit.",
+        )  # fmt: skip
+    return _check(name, k_hat < limit, k_hat, limit,
+                  f"The weights of the reference frames have light tails at the calibrated draws (largest k-hat {k_hat:.2f}).",
+                  f"The weights of the reference frames have heavy tails at some draws (k-hat {k_hat:.2f}): averages"
+                  " there hang on few frames.")  # fmt: skip
+
+
 def _connectivity(overlap: np.ndarray) -> float:
     """The largest t such that states linked by mutual overlap of at least t are all connected."""
     from scipy.sparse.csgraph import minimum_spanning_tree
@@ -147,7 +223,19 @@ def _connectivity(overlap: np.ndarray) -> float:
 
 
 def bias_check(fit: FitResult) -> Check:
-    """Whether the simulations sample the energy whose statistics they store."""
+    """Whether the simulations sample the energy whose statistics they store.
+
+    Args:
+        fit: the inference's outcome.
+
+    Example:
+        >>> from bayescg.physics import Reference
+        >>> x2 = np.ones((4, 10, 1))
+        >>> plain = Reference(np.array([0.5]), x2, x2[..., :0], x2[..., :0], np.zeros((0, 1, 1)))
+        >>> empty = FitResult(*[None] * len(FitResult._fields))
+        >>> bias_check(empty._replace(bank=ReferenceBank(1.0, (plain._replace(acceptance=0.9),)))).verdict
+        'passed'
+    """
     acceptance = float(np.min([r.acceptance for r in fit.bank.references]))
     if np.isnan(acceptance):
         return Check(
@@ -162,7 +250,16 @@ def bias_check(fit: FitResult) -> Check:
 
 
 def data_check(analysis: Identifiability) -> Check:
-    """Whether the trajectory is long enough to say anything about its own correlations."""
+    """Whether the trajectory is long enough to say anything about its own correlations.
+
+    Args:
+        analysis: what the data decide; its frames' worth is looked at.
+
+    Example:
+        >>> one = np.ones(2)
+        >>> data_check(Identifiability(one, one, one / 2, np.eye(2), np.array([300.0, 25.0]), one)).verdict
+        'failed'
+    """
     worst = float(np.nanmin(analysis.independent_frames))
     if worst >= 100:
         return Check(
@@ -182,97 +279,3 @@ def data_check(analysis: Identifiability) -> Check:
         40.0,
         f"Worth only {worst:.0f} independent frames in the slowest direction: too short.",
     )
-
-
-def statement(
-    fit: FitResult,
-    analysis: Identifiability,
-    *,
-    n_frames: int,
-    coordinates: Sequence[str],
-    checks: Sequence[Check],
-    agreement_z: float | None = None,
-    n_trajectories: int = 1,
-) -> list[str]:
-    """What the posterior says and does not say, in sentences."""
-    informed = np.isfinite(analysis.independent_frames)
-    frames = analysis.independent_frames[informed]
-    by_data = analysis.prior_relative > 1.0
-    sentences = [
-        f"The {n_frames} frames are worth {frames.min():.0f} to {frames.max():.0f} independent ones, depending on the"
-        " combination of parameters."
-    ]
-    if agreement_z is not None:
-        word = "agree" if agreement_z < 4.0 else "DISAGREE"
-        what = (
-            f"{n_trajectories} independent trajectories"
-            if n_trajectories > 1
-            else "two halves of the trajectory"
-        )
-        sentences.append(f"The {what} {word} (largest difference {agreement_z:.1f} standard errors).")
-    sentences.append(
-        f"The data decide {int(by_data.sum())} of {len(by_data)} combinations of parameters"
-        f" (effective number {analysis.effective_parameters:.1f}); the prior decides the others."
-    )
-    held = analysis.directions[~by_data]
-    if len(held):
-        weight = np.sum(held**2, axis=0)
-        names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
-        if names:
-            sentences.append(
-                f"Mostly the prior holds {', '.join(names)}: believe the prior or get data there."
-            )
-    null = analysis.directions[analysis.fisher_eigenvalue == 0.0]
-    unseen = [c for c, weight in zip(coordinates, np.sum(null**2, axis=0), strict=True) if weight > 0.9]
-    if unseen:
-        sentences.append(f"No data touch {', '.join(unseen)}: structurally unidentified, prior only.")
-    ratio = analysis.fluctuation_ratio[by_data & informed]
-    if len(ratio):
-        low, high = float(np.min(ratio)), float(np.max(ratio))
-        judged = "reproduces" if 0.67 < low and high < 1.5 else "does not fully reproduce"
-        sentences.append(
-            f"The model {judged} the data's own fluctuations: variance of its statistics in the data over that in the"
-            f" model {low:.2f} to {high:.2f} (median {float(np.median(ratio)):.2f})."
-        )
-    widening = float(
-        np.sqrt(np.trace(np.linalg.solve(fit.mode.covariance, fit.calibration.covariance)) / len(fit.mode.z))
-    )
-    sentences.append(
-        f"Intervals are {widening:.2f} times as wide as if all frames were independent, the model right and log Z exact."
-    )
-    if fit.calibration.fallback:
-        sentences.append(
-            "There were too few blocks for the full covariance of the data; one conservative factor"
-            f" (g = {float(np.max(fit.calibration.long_run.inefficiency)):.1f}) widens all directions."
-        )
-    for verdict in (FAILED, NOT_TESTED):
-        named = [c.name for c in checks if c.verdict == verdict]
-        if named:
-            sentences.append(f"Checks {verdict}: {', '.join(named)}.")
-    sentences.append(f"Checks passed: {', '.join(c.name for c in checks if c.verdict == PASSED)}.")
-    return sentences
-
-
-def pressure_sentence(predicted: np.ndarray, observed: float | None, error: float, unit: str) -> str:
-    """What not to believe about the pressure of a potential that was matched to structure.
-
-    Args:
-        predicted: at posterior draws [pressure].
-        observed: the data's mean, or None [pressure].
-        error: its standard error [pressure].
-        unit: the pressure's unit.
-    """
-    low, high = np.quantile(predicted, [0.05, 0.95])
-    text = f"The model's pressure is {np.median(predicted):.4g} {unit} (90 % {low:.4g} to {high:.4g})"
-    if observed is None:
-        return (
-            text
-            + "; nothing here tests it, and a pair potential matched to structure seldom reproduces pressure."
-        )
-    z = abs(float(np.mean(predicted)) - observed) / np.hypot(float(np.std(predicted)), error)
-    if z > 3.0:
-        return (
-            f"{text}, the data's is {observed:.3g} ± {error:.2g} {unit}: a pair potential matched to structure does not"
-            " reproduce the pressure. Do not use it for pressure, density or compressibility."
-        )
-    return f"{text}; the data's, {observed:.3g} ± {error:.2g} {unit}, agrees within {z:.1f} standard errors."

@@ -1,13 +1,11 @@
 """What leaves Python: figures, reports, tables for simulation engines, progress displays."""
 
+from bayescg.output._diagnostic_figures import figure_fisher as figure_fisher
+from bayescg.output._diagnostic_figures import figure_verification as figure_verification
 from bayescg.output._figures import available_figures as available_figures
-from bayescg.output._figures import figure_fisher as figure_fisher
-from bayescg.output._figures import figure_potential as figure_potential
-from bayescg.output._figures import figure_pressure as figure_pressure
-from bayescg.output._figures import figure_rdf as figure_rdf
-from bayescg.output._figures import figure_verification as figure_verification
 from bayescg.output._lammps import PairTables as PairTables
 from bayescg.output._lammps import export_lammps as export_lammps
+from bayescg.output._lammps import table_provenance as table_provenance
 from bayescg.output._lammps import write_pair_table as write_pair_table
 from bayescg.output._progress import PlainProgress as PlainProgress
 from bayescg.output._progress import RichProgress as RichProgress
@@ -22,6 +20,9 @@ from bayescg.output._result import open_result as open_result
 from bayescg.output._result import read_checks as read_checks
 from bayescg.output._result import read_stage_times as read_stage_times
 from bayescg.output._result import read_statement as read_statement
+from bayescg.output._structure_figures import figure_potential as figure_potential
+from bayescg.output._structure_figures import figure_pressure as figure_pressure
+from bayescg.output._structure_figures import figure_rdf as figure_rdf
 from bayescg.output._tables import parameter_table as parameter_table
 from bayescg.output._tables import stage_table as stage_table
 from bayescg.output._tables import write_parameter_table as write_parameter_table

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
 from bayescg.data import UnitSystem, conversion, get_unit_system
@@ -35,7 +36,15 @@ class PairTables(NamedTuple):
         mean_force: Minus its derivative [force].
         draw_ids: Which draw each row is, e.g. "chain 0 draw 17".
         units: The unit system of all of these.
-        provenance: What the manifest repeats: title, calibration, seed, temperature, data checksum, versions.
+        provenance: What the manifest repeats: title, calibration, seed, temperature, data checksum, versions; see
+            `table_provenance`.
+
+    Example:
+        >>> r = np.linspace(0.3, 0.9, 601)
+        >>> energy, force = 1e-6 / r**12, 12e-6 / r**13
+        >>> units, known = get_unit_system("gromacs"), {"seed": 1}
+        >>> PairTables(r, energy[None], force[None], energy, force, ["chain 0 draw 0"], units, known).units.name
+        'gromacs'
     """
 
     distance: Float[np.ndarray, "bin"]
@@ -46,6 +55,38 @@ class PairTables(NamedTuple):
     draw_ids: Sequence[str]
     units: UnitSystem
     provenance: Mapping[str, object]
+
+
+def table_provenance(tree: xr.DataTree) -> dict[str, object]:
+    """What a table's manifest repeats of the result that it comes from.
+
+    Args:
+        tree: A result.
+
+    Returns:
+        Title, calibration, seed, temperature and its unit, checksum of the data, versions of the libraries, and when
+        the result was made; without what the result does not say.
+
+    Example:
+        >>> tree = xr.DataTree()
+        >>> tree.attrs |= {"units": "gromacs", "temperature": 300.0, "seed": 1, "versions": '{"bayescg": "0.1.0"}'}
+        >>> table_provenance(tree)
+        {'seed': 1, 'temperature': 300.0, 'temperature_unit': 'K', 'versions': {'bayescg': '0.1.0'}}
+    """
+    attrs = tree.attrs
+    found: dict[str, object] = {name: str(attrs[name]) for name in ("title", "calibration") if name in attrs}
+    if "seed" in attrs:
+        found["seed"] = int(attrs["seed"])
+    if "temperature" in attrs:
+        found["temperature"] = float(attrs["temperature"])
+        found["temperature_unit"] = get_unit_system(str(attrs["units"])).temperature
+    if "data_checksum" in attrs:
+        found["data_checksum"] = str(attrs["data_checksum"])
+    if "versions" in attrs:
+        found["versions"] = json.loads(attrs["versions"])
+    if "created" in attrs:
+        found["created"] = str(attrs["created"])
+    return found
 
 
 def write_pair_table(
@@ -73,6 +114,15 @@ def write_pair_table(
 
     Raises:
         ValueError: The arrays are no table: not uniform, not finite, or the forces are not the energies' slope.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> r = np.linspace(0.9, 2.5, 801)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "repulsion.table"
+        ...     write_pair_table(path, r, r**-12, 12 * r**-13, keyword="PAIR", units="lj", comment="soft spheres")
+        ...     path.read_text().splitlines()[3]
+        'N 801 R 0.9 2.5'
     """
     if units not in LAMMPS_UNITS:
         raise ValueError(f"LAMMPS units {units!r}: expected one of {', '.join(LAMMPS_UNITS)}")
@@ -115,7 +165,14 @@ def export_lammps(
         ValueError: The tables are inconsistent.
 
     Example:
-        >>> files = export_lammps(tables, Path("lammps"), units="real")  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> r = np.linspace(0.3, 0.9, 601)
+        >>> energy, force = 1e-6 / r**12, 12e-6 / r**13
+        >>> units, known = get_unit_system("gromacs"), {"seed": 1}
+        >>> tables = PairTables(r, energy[None], force[None], energy, force, ["chain 0 draw 0"], units, known)
+        >>> with TemporaryDirectory() as folder:
+        ...     [path.name for path in export_lammps(tables, Path(folder), units="real")]
+        ['mean.table', 'draw_000.table', 'in.pair', 'manifest.json']
     """
     if units not in LAMMPS_UNITS:
         raise InputError(

@@ -74,6 +74,13 @@ class RichProgress:
 
     Args:
         console: Where it is drawn.
+
+    Example:
+        >>> import io
+        >>> progress = RichProgress(Console(file=io.StringIO()))
+        >>> progress.stage("search", total=10, unit="references")
+        >>> progress.update(4, metrics={"step": "0.8 sd"})
+        >>> progress.finish()
     """
 
     def __init__(self, console: Console):
@@ -138,6 +145,15 @@ class PlainProgress:
         stream: Where the lines go.
         interval: Shortest time between two lines of one stage [s].
         clock: Gives the time [s]; for tests.
+
+    Example:
+        >>> import sys
+        >>> progress = PlainProgress(sys.stdout, clock=lambda: 0.0)
+        >>> progress.stage("search", total=10, unit="references")
+        search ...
+        >>> progress.update(4, metrics={"step": "0.8 sd"})
+        >>> progress.finish()
+        search done: 0.0 s, 4 references, step 0.8 sd
     """
 
     def __init__(

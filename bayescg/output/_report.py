@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from bayescg.output._figures import available_figures
-from bayescg.output._result import calibration_note, is_quick, read_checks, read_statement, unit_text
+from bayescg.output._result import (
+    calibration_note,
+    is_quick,
+    read_checks,
+    read_stage_times,
+    read_statement,
+    unit_text,
+)
 from bayescg.output._tables import parameter_table, stage_table, write_parameter_table
 
 if TYPE_CHECKING:
@@ -20,23 +27,25 @@ if TYPE_CHECKING:
 _CAPTIONS = {
     "potential": (
         "Pair potential",
-        "The blue bands hold the pair potential with 50 and 90 % probability, the grey ones say what the prior allowed "
-        "before it saw the data. Where blue is much narrower than grey, the data decided; where they are alike, as "
-        "in the core below the shortest distance that the data visit, the prior did. The lower panel magnifies the "
-        "blue band by subtracting its median.",
+        "The blue bands hold the pair potential with 50 and 90 % probability, the grey one with its dashed edges is "
+        "what the prior allowed before it saw the data, 90 % of it. The axes follow the posterior: where the prior is "
+        "wider than the panel it is cut off, and its edges are out of sight. The lower panel magnifies the blue bands "
+        "by subtracting their median. Where blue is much narrower than grey, the data decided; in the hatched region, "
+        "below the shortest distance that the data visit, the prior did.",
     ),
     "rdf": (
         "Radial distribution function",
         "The band is what the model says about g(r) given its own uncertainty; the points are the data with their "
-        "standard errors. The lower panel shows the difference, in which a point outside the band by more than its "
-        "error bar is a misfit: look there first, since g(r) is what a relative-entropy fit of a pair potential "
-        "reproduces.",
+        "standard errors, which empty bins do not have. The lower panel shows the difference, in which many points "
+        "outside the band by more than twice their error bars, or a run of them on one side, are a misfit: look there "
+        "first, since g(r) is what a relative-entropy fit of a pair potential reproduces, up to the cutoff at least.",
     ),
     "pressure": (
         "Pressure",
-        "The histogram is the pressure that the model predicts over the posterior's draws, the dashed line the "
-        "data's. A fit to structure does not see the pressure, so the two may lie far apart, and the histogram's "
-        "width says nothing about that gap: it is the uncertainty within the model.",
+        "Above, the pressures of model (median and 90 % interval) and data on one axis; below, the model's over the "
+        "posterior's draws, on an axis of its own where the data lie far away. A fit to structure does not see the "
+        "pressure, so the two may lie far apart, and the histogram's width says nothing about that gap: it is the "
+        "uncertainty within the model.",
     ),
     "fisher": (
         "Fisher spectrum",
@@ -47,15 +56,18 @@ _CAPTIONS = {
     "verification": (
         "Verification",
         "At random draws of the posterior, new simulations from dispersed starts were compared with what reweighting "
-        "had predicted. The last round counts: its median must lie below the dashed limit, every draw below the "
-        "dotted one. Errors at the grey noise floor are as small as this check can tell; a floor above 0.5 tests "
-        "nothing.",
+        "had predicted. A dot is the shift of the posterior mean that the error at one draw would cause, in calibrated "
+        "sd per direction. The last round counts: the median of its dots (blue line) must lie below the dashed line, "
+        "each dot below the orange mark of its own draw, and the posterior must hardly move once the simulations have "
+        "joined the references. The grey marks are the noise of each simulation: errors that small can't be told from "
+        "none, and where one lies above 0.5 (dotted) the round tests nothing.",
     ),
     "trace": (
         "Traces and ranks",
         "Left, the draws of each chain: they should look like the same noise, without drift or steps. Right, how the "
-        "ranks of each chain differ from uniform: the lines should wander around zero without a trend, and inside the "
-        "grey band, or with p above α where that is printed. Shown are the parameters with the fewest effective draws.",
+        "ranks of each chain among all draws differ from uniform: the lines should wander around zero without a trend, "
+        "and inside the grey band, or with p above α where that is printed. Shown are the parameters with the fewest "
+        "effective draws.",
     ),
 }
 
@@ -85,6 +97,15 @@ def write_figures(tree: xr.DataTree, folder: Path) -> list[Path]:
 
     Returns:
         The files written.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> draws = np.random.default_rng(0).normal(size=(2, 50))
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"stiffness": (("chain", "draw"), draws)})})
+        >>> with TemporaryDirectory() as folder:
+        ...     [path.name for path in write_figures(tree, Path(folder))]
+        ['trace.png']
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -106,7 +127,15 @@ def write_report(tree: xr.DataTree, path: Path) -> None:
         path: The file to write.
 
     Example:
-        >>> write_report(open_result(Path("runs/water-spce")), Path("report.html"))  # doctest: +SKIP
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> draws = np.random.default_rng(0).normal(size=(2, 50))
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"stiffness": (("chain", "draw"), draws)})})
+        >>> tree.attrs |= {"title": "A spring", "units": "lj", "temperature": 1.0}
+        >>> with TemporaryDirectory() as folder:
+        ...     write_report(tree, Path(folder) / "report.html")
+        ...     "<h1>A spring</h1>" in (Path(folder) / "report.html").read_text()
+        True
     """
     figures = {name: _png(draw(tree)) for name, draw in available_figures(tree).items()}
     _replace(path, _page(tree, figures).encode())
@@ -121,6 +150,16 @@ def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
 
     Returns:
         The files written: `report.html`, `parameters.csv`, `figures/*.png`.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import TemporaryDirectory
+        >>> draws = np.random.default_rng(0).normal(size=(2, 50))
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"stiffness": (("chain", "draw"), draws)})})
+        >>> tree.attrs |= {"title": "A spring", "units": "lj", "temperature": 1.0}
+        >>> with TemporaryDirectory() as folder:
+        ...     [path.name for path in write_outputs(tree, Path(folder))]
+        ['report.html', 'parameters.csv', 'trace.png']
     """
     files = write_figures(tree, folder / "figures")
     _replace(folder / "report.html", _page(tree, {path.stem: path.read_bytes() for path in files}).encode())
@@ -226,8 +265,14 @@ def _provenance(tree: xr.DataTree) -> str:
     }
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
     model = escape(str(attrs.get("model_file_text", "not stored")))
+    # a run writes its report while the stage of that name is still going on
+    unfinished = (
+        ""
+        if "report" in read_stage_times(tree)
+        else "<p class='note'>Without the stage that wrote this report, which was not over yet.</p>"
+    )
     return (
-        f"<table>{rows}</table><h3>Time per stage</h3><pre>{escape(stage_table(tree))}</pre>"
+        f"<table>{rows}</table><h3>Time per stage</h3><pre>{escape(stage_table(tree))}</pre>{unfinished}"
         f"<details><summary>The model file</summary><pre>{model}</pre></details>"
     )
 

@@ -23,6 +23,10 @@ class Check(NamedTuple):
         value: What was measured; None where it is no number.
         threshold: What it was held to; None where it is no number.
         sentence: What it means.
+
+    Example:
+        >>> Check("divergences", "passed", 0.0, 0.0, "No divergent trajectories.").verdict
+        'passed'
     """
 
     name: str
@@ -40,6 +44,15 @@ def open_result(folder: Path) -> xr.DataTree:
 
     Raises:
         InputError: There is no result, it can't be read, or a newer bayescg wrote it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"stiffness": (("chain", "draw"), [[1.0, 1.2]])})})
+        >>> tree.attrs["schema_version"] = NEWEST_SCHEMA
+        >>> with TemporaryDirectory() as folder:
+        ...     tree.to_netcdf(Path(folder) / RESULT_FILE, engine="netcdf4")
+        ...     list(open_result(Path(folder)).children)
+        ['posterior']
     """
     path = folder / RESULT_FILE
     if not path.is_file():
@@ -85,7 +98,14 @@ def require_variables(tree: xr.DataTree, group: str, *names: str) -> xr.Dataset:
 
 
 def read_checks(tree: xr.DataTree) -> list[Check]:
-    """The checks of a result, in the order in which they were made."""
+    """The checks of a result, in the order in which they were made.
+
+    Example:
+        >>> tree = xr.DataTree()
+        >>> tree.attrs["checks"] = '[{"name": "R-hat", "verdict": "passed", "value": 1.002, "threshold": 1.01}]'
+        >>> read_checks(tree)[0].value
+        1.002
+    """
     return [
         Check(c["name"], c["verdict"], c.get("value"), c.get("threshold"), c.get("sentence", ""))
         for c in json.loads(tree.attrs.get("checks", "[]"))
@@ -93,12 +113,26 @@ def read_checks(tree: xr.DataTree) -> list[Check]:
 
 
 def read_statement(tree: xr.DataTree) -> list[str]:
-    """The statement in words, one sentence or short paragraph each."""
+    """The statement in words, one sentence or short paragraph each.
+
+    Example:
+        >>> tree = xr.DataTree()
+        >>> tree.attrs["statement"] = '["The 1500 frames are worth 746 to 1500 independent ones."]'
+        >>> read_statement(tree)
+        ['The 1500 frames are worth 746 to 1500 independent ones.']
+    """
     return [str(sentence) for sentence in json.loads(tree.attrs.get("statement", "[]"))]
 
 
 def read_stage_times(tree: xr.DataTree) -> dict[str, float]:
-    """Wall time of each stage [s], in the order in which they ran."""
+    """Wall time of each stage [s], in the order in which they ran.
+
+    Example:
+        >>> tree = xr.DataTree()
+        >>> tree.attrs["wall_time_s"] = '{"read": 0.2, "search": 83.3}'
+        >>> read_stage_times(tree)
+        {'read': 0.2, 'search': 83.3}
+    """
     return {
         str(name): float(seconds) for name, seconds in json.loads(tree.attrs.get("wall_time_s", "{}")).items()
     }

@@ -1,5 +1,7 @@
 """Checks and sentences of made-up fits: every verdict, and the words for what is not known."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,11 @@ from bayescg.analysis import (
     bias_check,
     data_check,
     pressure_sentence,
+    rdf_sentence,
     reweighting_khat,
     sampler_checks,
     statement,
+    value_with_error,
     verification_check,
 )
 from bayescg.analysis._verdicts import _connectivity
@@ -111,6 +115,19 @@ def test_verification_takes_the_last_round(fit, verdict, words):
     assert check.value == pytest.approx(0.25) and check.threshold == pytest.approx(0.3)
 
 
+def test_verification_names_its_quantity(fit):
+    words = "the shift of the posterior mean that the error would cause is 0.20 calibrated sd per direction"
+    assert words in verification_check(fit).sentence
+
+
+def test_a_floor_hardly_above_its_limit_is_told_apart_from_it(fit):
+    floor = np.full(8, 0.5003)
+    last = fit.verifications[0]._replace(verdict="not tested", noise_floor=floor)
+    sentence = verification_check(fit._replace(verifications=(last,))).sentence
+    assert "noise floor 0.501" in sentence and "0.500 is allowed" in sentence
+    assert "raise inference.max_verification_samples" in sentence
+
+
 def test_no_round_is_not_tested(fit):
     check = verification_check(fit._replace(verifications=()))
     assert check.verdict == "not tested" and check.value is None
@@ -163,8 +180,16 @@ def test_heavy_tailed_weights_fail(fit):
 def test_khat_of_the_weights_grows_with_the_distance():
     """Reweighting x² of stiffness 1 to k has weights with tail index 1 − k where k < 1: k̂ is near it."""
     bank = bank_of(1.0)
-    assert reweighting_khat(bank, np.array([[1.0], [1.1]])) < 0.5
     assert reweighting_khat(bank, np.array([[1.0], [0.05]])) > 0.7
+
+
+def test_weights_without_a_tail_have_no_khat(fit):
+    """Nearly equal weights: no number stands in for one, and the check passes in words of its own."""
+    assert reweighting_khat(bank_of(1.0), np.array([[1.0], [1.1]])) is None
+    check = {c.name: c for c in bank_checks(fit, 100.0, None)}["Pareto k-hat"]
+    assert check.verdict == "passed" and check.value is None
+    assert "nearly equal" in check.sentence and "0.00" not in check.sentence
+    json.dumps(check._asdict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +270,37 @@ def test_statement_compares_trajectories(fit, z, word):
 def test_pressure_is_disowned_unless_it_is_reproduced():
     predicted = np.linspace(8000.0, 8400.0, 100)
     assert "Do not use it for pressure" in pressure_sentence(predicted, 1.0, 30.0, "bar")
-    assert "agrees within 0.0 standard errors" in pressure_sentence(predicted, 8200.0, 30.0, "bar")
-    assert "agrees within" in pressure_sentence(predicted, 7000.0, 500.0, "bar")
+    assert "agrees: the two are 0.0 standard deviations apart" in pressure_sentence(
+        predicted, 8200.0, 30.0, "bar"
+    )
+    assert "agrees" in pressure_sentence(predicted, 7000.0, 500.0, "bar")
     assert "nothing here tests it" in pressure_sentence(predicted, None, 0.0, "bar")
+
+
+def rdf_of(cutoff):
+    """A band of ± 0.09 in four bins; the data lie in it, in it, 0.1 above it and far above it, and one bin is empty."""
+    predicted = 1.0 + np.linspace(-0.1, 0.1, 101)[:, None] * np.ones(5)
+    observed = np.array([0.0, 1.05, 0.95, 1.19, 2.0])
+    return rdf_sentence(observed, np.full(5, 0.06), predicted, r=np.arange(5.0), cutoff=cutoff)
+
+
+def test_the_band_itself_and_the_widened_one_are_told_apart():
+    text = rdf_of(cutoff=10.0)
+    assert "itself in 50 % of the bins, and" in text
+    assert "widened by two standard errors of the data in 75 % of the bins." in text
+    assert "cutoff" not in text
+
+
+def test_bins_beyond_the_cutoff_are_counted_apart():
+    text = rdf_of(cutoff=3.0)
+    assert "itself in 50 % of the bins (inside the cutoff 100 %, beyond 0 %)" in text
+    assert "in 75 % of the bins (inside the cutoff 100 %, beyond 50 %)" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [(-30.907, 18.9, "-31 ± 19"), (187.42, 4.37, "187.4 ± 4.4"), (0.123456, 0.00123, "0.1235 ± 0.0012"),
+     (8131.4, 250.0, "8131 ± 250"), (187.42, 0.0, "187.4"), (187.42, np.nan, "187.4"), (12345.6, 0.0, "12346")],
+)  # fmt: skip
+def test_a_value_has_the_digits_of_its_error(value, error, text):
+    assert value_with_error(value, error) == text

@@ -1,10 +1,13 @@
 """Whole runs of the models with real data, held to the numbers in their `expected.json`.
 
 The file gives, for each parameter, mean and standard deviation (lists for arrays) and says how far a run may be from
-them: `mean_in_sd` in those standard deviations, `sd_ratio` as a fraction; and which checks must pass.
+them: `mean_in_sd` in those standard deviations, `sd_ratio` as a fraction; and `checks_passed`, which checks must pass.
+Optional are `rdf`, the heights of the data's g(r) at its extrema by their place, which must lie inside the 90 % band
+of what the model predicts for them; and `sentences`, regular expressions that the statement must contain.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,33 +17,167 @@ import xarray as xr
 from bayescg.cli import main
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
+NOT_PARAMETERS = {"tolerance", "rdf"}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in MODELS.glob("*/model.toml")), ids=lambda p: p.name
+)
+def test_every_model_says_what_is_expected(folder: Path):
+    expected = read_expected(folder)
+    assert expected["checks_passed"] and expected["source"]
+    assert parameters_of(expected), "expected.json names no parameter"
+    assert set(expected["tolerance"]) == {"mean_in_sd", "sd_ratio"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lj-argon", "water-spce"])
 def test_a_run_gives_what_is_expected(name: str, tmp_path: Path):
-    path = MODELS / name / "expected.json"
-    if not path.is_file():
-        pytest.skip(f"{path.name} of {name} has not been written yet")
-    expected = json.loads(path.read_text())
+    expected = read_expected(MODELS / name)
     assert main(["run", str(MODELS / name), "-o", str(tmp_path / "out")]) == 0
     with xr.open_datatree(tmp_path / "out" / "posterior.nc") as tree:
         check_against(expected, tree.load())
 
 
+def read_expected(folder: Path) -> dict:
+    path = folder / "expected.json"
+    assert path.is_file(), f"{path} is missing: every model says what a run of it must give"
+    return json.loads(path.read_text())
+
+
+def parameters_of(expected: dict) -> dict:
+    return {k: v for k, v in expected.items() if isinstance(v, dict) and k not in NOT_PARAMETERS}
+
+
 def check_against(expected: dict, tree: xr.DataTree) -> None:
-    """Compares means, standard deviations and verdicts."""
+    """Compares parameters, verdicts, and where they are given g(r) and the statement."""
+    check_parameters(expected, tree)
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(tree.attrs["checks"])}
+    wrong = {name: verdicts.get(name, "absent") for name in expected["checks_passed"]}
+    assert set(wrong.values()) <= {"passed"}, wrong
+    for place, height in expected.get("rdf", {}).items():
+        check_rdf(float(place), height, tree)
+    statement = " ".join(json.loads(tree.attrs["statement"]))
+    for pattern in expected.get("sentences", []):
+        assert re.search(pattern, statement), f"the statement does not contain {pattern!r}: {statement}"
+
+
+def check_parameters(expected: dict, tree: xr.DataTree) -> None:
     tolerance = expected["tolerance"]
     posterior = tree[expected.get("group", "posterior")].to_dataset()
-    parameters = {k: v for k, v in expected.items() if isinstance(v, dict) and k != "tolerance"}
-    assert parameters, "expected.json names no parameter"
-    for name, numbers in parameters.items():
+    assert parameters_of(expected), "expected.json names no parameter"
+    for name, numbers in parameters_of(expected).items():
         mean, sd = np.asarray(numbers["mean"]), np.asarray(numbers["sd"])
         draws = posterior[name]
         shift = (draws.mean(["chain", "draw"]).values - mean) / sd
         ratio = draws.std(["chain", "draw"]).values / sd
         assert np.abs(shift).max() < tolerance["mean_in_sd"], f"{name}: means are {shift} sd away"
         assert np.abs(ratio - 1.0).max() < tolerance["sd_ratio"], f"{name}: sd are {ratio} times the expected"
-    verdicts = {check["name"]: check["verdict"] for check in json.loads(tree.attrs["checks"])}
-    wrong = {name: verdicts.get(name, "absent") for name in expected["checks_passed"]}
-    assert set(wrong.values()) <= {"passed"}, wrong
+
+
+def check_rdf(place: float, height: float, tree: xr.DataTree) -> None:
+    """The same parabola through data and every draw, in the same bins: heights depend on both."""
+    r = tree["observed_data"]["r"].values
+    observed = tree["observed_data"]["rdf"].values
+    at, found = extremum(r, observed, place)
+    width = r[1] - r[0]
+    assert abs(at - place) < 0.1 * width, f"g(r) of the data has its extremum at {at}, not at {place}"
+    assert abs(found - height) < 1e-3, f"g(r) of the data is {found} at {place}, not {height}"
+    draws = tree["posterior_predictive"]["rdf"].values.reshape(-1, len(r))
+    low, high = np.quantile([extremum(r, g, place)[1] for g in draws], [0.05, 0.95])
+    assert low <= height <= high, f"g(r) at {place}: {height} is not inside {low:.4f} to {high:.4f}"
+
+
+def extremum(r: np.ndarray, g: np.ndarray, place: float) -> tuple[float, float]:
+    """Place and height of the extremum of a parabola through five bins, the middle one the extreme one near `place`."""
+    nearest = int(np.argmin(np.abs(r - place)))
+    near = slice(nearest - 3, nearest + 4)
+    sign = np.sign(g[nearest] - (g[near.start] + g[near.stop - 1]) / 2)
+    middle = near.start + int(np.argmax(sign * g[near]))
+    five = slice(middle - 2, middle + 3)
+    a, b, c = np.polyfit(r[five] - r[middle], g[five], 2)
+    return r[middle] - b / (2 * a), c - b * b / (4 * a)
+
+
+# The rules themselves, on a made-up result ------------------------------------------------------------------------
+
+
+def made_up() -> tuple[dict, xr.DataTree]:
+    """One parameter, and a g(r) with a peak of height 2 at 0.33 and a valley of 0.5 at 0.52."""
+    rng = np.random.default_rng(0)
+    r = np.arange(0.005, 1.0, 0.01)
+    shape = np.exp(-(((r - 0.33) / 0.05) ** 2)) - 0.5 * np.exp(-(((r - 0.52) / 0.05) ** 2))
+    draws = 1.0 + (1.0 + 0.01 * rng.normal(size=(1, 200, 1))) * shape
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset({"epsilon": (("chain", "draw"), rng.normal(size=(2, 500)))}),
+            "observed_data": xr.Dataset({"rdf": ("r", 1.0 + shape)}, coords={"r": r}),
+            "posterior_predictive": xr.Dataset({"rdf": (("chain", "draw_p", "r"), draws)}, coords={"r": r}),
+        }
+    )
+    tree.attrs["checks"] = json.dumps([{"name": "verification", "verdict": "passed"}])
+    tree.attrs["statement"] = json.dumps(
+        ["The frames agree.", "The potential does not reproduce the pressure."]
+    )
+    (peak, high), (valley, low) = (extremum(r, 1.0 + shape, place) for place in (0.33, 0.52))
+    expected = {
+        "group": "posterior",
+        "epsilon": {"mean": 0.0, "sd": 1.0},
+        "tolerance": {"mean_in_sd": 0.3, "sd_ratio": 0.2},
+        "checks_passed": ["verification"],
+        "rdf": {f"{peak:.4f}": high, f"{valley:.4f}": low},
+        "sentences": ["does not reproduce the pressure", "frames (dis)?agree"],
+    }
+    return expected, tree
+
+
+def test_what_is_as_expected_passes():
+    expected, tree = made_up()
+    assert [round(height, 2) for height in expected["rdf"].values()] == [2.0, 0.5]
+    check_against(expected, tree)
+
+
+@pytest.mark.parametrize(
+    ("group", "factor", "message"),
+    [("posterior_predictive", 1.05, "not inside"), ("observed_data", 1.05, "g\\(r\\) of the data is")],
+)
+def test_another_rdf_fails(group, factor, message):
+    expected, tree = made_up()
+    tree[group] = tree[group].to_dataset() * factor
+    with pytest.raises(AssertionError, match=message):
+        check_against(expected, tree)
+
+
+def test_bins_of_another_width_fail():
+    expected, tree = made_up()
+    for group in ("observed_data", "posterior_predictive"):
+        tree[group] = tree[group].to_dataset().coarsen(r=3, boundary="trim").mean()
+    with pytest.raises(AssertionError, match="g\\(r\\) of the data"):
+        check_against(expected, tree)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("statement", ["The potential reproduces everything."], "does not reproduce"),
+        ("checks", [{"name": "verification", "verdict": "failed"}], "failed"),
+        ("checks", [], "absent"),
+    ],
+)
+def test_another_statement_or_verdict_fails(attribute, value, message):
+    expected, tree = made_up()
+    tree.attrs[attribute] = json.dumps(value)
+    with pytest.raises(AssertionError, match=message):
+        check_against(expected, tree)
+
+
+@pytest.mark.parametrize("change", [{"mean": 1.0, "sd": 1.0}, {"mean": 0.0, "sd": 2.0}])
+def test_another_posterior_fails(change):
+    expected, tree = made_up()
+    with pytest.raises(AssertionError, match="epsilon"):
+        check_against(expected | {"epsilon": change}, tree)
+
+
+def test_a_model_without_expected_numbers_fails(tmp_path):
+    with pytest.raises(AssertionError, match="is missing"):
+        read_expected(tmp_path)

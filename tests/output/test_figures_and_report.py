@@ -10,6 +10,10 @@ import xarray as xr
 from bayescg.errors import InputError
 from bayescg.output import (
     available_figures,
+    figure_fisher,
+    figure_potential,
+    figure_pressure,
+    figure_rdf,
     figure_trace,
     figure_verification,
     open_result,
@@ -35,7 +39,7 @@ def test_all_six_figures_are_drawn_labelled_and_say_which_posterior(result):
     for name, draw in figures.items():
         figure = draw(result)
         figure.canvas.draw()
-        text = figure.get_supxlabel()
+        text = figure.get_supxlabel().replace("\n", " ")
         assert "calibrated posterior" in text, name
         if name != "trace":
             bottom = figure.axes[-1]
@@ -68,13 +72,122 @@ def test_a_result_without_data_curves_or_prior_is_drawn(result):
         draw(smaller).canvas.draw()
 
 
-def test_an_untested_verification_shows_it(result):
-    tree = result.copy()
-    tree["verification"] = (
-        result["verification"].to_dataset().assign(noise_floor=result["verification"]["noise_floor"] * 2)
+def changed(tree: xr.DataTree, group: str, **variables: object) -> xr.DataTree:
+    """The result with some variables of a group in place of its own."""
+    copy = tree.copy()
+    copy[group] = tree[group].to_dataset().assign(**variables)
+    return copy
+
+
+def legend_of(axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_what_lies_outside_the_bands_does_not_stretch_the_difference_of_g_of_r(result):
+    """Bins at r = 0 hold few pairs or none, and their errors say nothing about the others."""
+    clean = figure_rdf(result).axes[1].get_ylim()
+    observed = result["observed_data"].to_dataset()
+    empty = observed["rdf"].values < 1e-3
+    assert empty.any()
+    error = np.where(empty, 5.0, observed["rdf_se"].values)
+    data = np.where(empty, 0.0, observed["rdf"].values)
+    noisy = changed(result, "observed_data", rdf=("r", data), rdf_se=("r", error))
+    axes = figure_rdf(noisy).axes[1]
+    assert axes.get_ylim() == pytest.approx(clean, rel=0.05)
+    bars = axes.collections[-1].get_segments()
+    lengths = np.array([np.ptp(bar[:, 1]) if len(bar) else np.nan for bar in bars])
+    assert np.all(np.isnan(lengths[empty]))
+    np.testing.assert_allclose(lengths[~empty], 2 * error[~empty])
+
+
+def test_the_lower_panel_holds_every_point_and_the_band(result):
+    axes = figure_rdf(result).axes[1]
+    observed, r = result["observed_data"], result["observed_data"]["r"].values
+    draws = result["posterior_predictive"]["rdf"].values.reshape(-1, len(r))
+    reach = np.abs(observed["rdf"].values - np.median(draws, axis=0)) + observed["rdf_se"].values
+    used = observed["rdf"].values > 1e-3
+    assert reach[used].max() < axes.get_ylim()[1] < 2 * reach[used].max()
+
+
+def test_a_wide_prior_does_not_stretch_the_potential(result):
+    prior = result["prediction"]["prior_pair_energy"]
+    wide = changed(result, "prediction", prior_pair_energy=prior * 1000)
+    for axes, other in zip(figure_potential(result).axes, figure_potential(wide).axes, strict=True):
+        assert axes.get_ylim() == other.get_ylim() and axes.get_xlim() == other.get_xlim()
+
+
+def test_the_potential_shows_where_no_data_are(result):
+    assert "no data" in legend_of(figure_potential(result).axes[0])
+    assert "no data" not in legend_of(figure_potential(without(result, "observed_data")).axes[0])
+
+
+@pytest.mark.parametrize("observed", [-31.0, 8100.0, 20000.0])
+def test_the_histogram_of_pressures_keeps_its_width(result, observed):
+    """However far away the data are: they lie on an axis of their own then, with their numbers."""
+    figure = figure_pressure(changed(result, "observed_data", pressure=((), observed)))
+    upper, lower = figure.axes
+    draws = result["posterior_predictive"]["pressure"].values
+    assert np.ptp(lower.get_xlim()) < 2 * np.ptp(draws)
+    low, high = upper.get_xlim()
+    assert low < min(observed, draws.min()) and max(observed, draws.max()) < high
+    assert any(f"{observed:.0f} ± 19 bar".replace("-", "−") in text.get_text() for text in upper.texts)
+    side = {-31.0: "to the left", 8100.0: "]", 20000.0: "to the right"}[observed]
+    assert lower.get_xlabel().endswith(side)
+
+
+def test_no_legend_lies_inside_its_panel(result):
+    for name, draw in available_figures(result).items():
+        figure = draw(result)
+        figure.canvas.draw()
+        for axes in figure.axes:
+            if axes.get_legend() is not None:
+                # the frame has a margin of a few pixels around its words
+                legend, panel = axes.get_legend().get_window_extent(), axes.get_window_extent()
+                assert legend.y0 > panel.y1 - 12 or legend.x0 > panel.x1 - 12, name
+
+
+def test_the_fisher_legend_names_only_what_is_there(result):
+    assert len(legend_of(figure_fisher(result).axes[0])) == 3
+    strong = changed(result, "identifiability", prior_relative=("direction", np.full(12, 50.0)))
+    assert legend_of(figure_fisher(strong).axes[0]) == ["the data decide", "as much data as prior (λ = 1)"]
+
+
+def test_an_untested_verification_says_so_below_the_axis(result):
+    shape = result["verification"]["rms_error"].shape
+    noisy = {"noise_floor": 0.7, "rms_error": 0.6, "limit": 1.4}
+    noisy = {name: (("round", "draw_v"), np.full(shape, value)) for name, value in noisy.items()}
+    tree = changed(result, "verification", **noisy, median_limit=("round", [0.5, 0.91, 0.91]))
+    axes = figure_verification(tree).axes[0]
+    assert not axes.texts  # nothing is printed over the marks
+    assert ["not tested" in label.get_text() for label in axes.get_xticklabels()] == [False, True, True]
+    assert not any(
+        "not tested" in label.get_text() for label in figure_verification(result).axes[0].get_xticklabels()
     )
-    texts = [text.get_text() for text in figure_verification(tree).axes[0].texts]
-    assert len(texts) == 3 and "not tested" in texts[0]
+
+
+def test_verification_says_what_its_axis_is_in_the_words_of_the_check(result):
+    words = "shift of the posterior mean that the error would cause"
+    label = figure_verification(result).axes[0].get_ylabel().replace("\n", " ")
+    assert label == f"{words} [calibrated sd per direction]"
+    tree = changed(result, "verification", shift=("round", [0.4, 0.2, 0.05]))
+    assert "moved 0.05 sd" in figure_verification(tree).axes[0].get_xticklabels()[2].get_text()
+
+
+def test_one_round_fills_its_figure(result):
+    tree = result.copy()
+    tree["verification"] = result["verification"].to_dataset().isel(round=[0])
+    axes = figure_verification(tree).axes[0]
+    marks = axes.lines[0].get_xdata()
+    assert np.ptp(marks) > 0.55 * np.ptp(axes.get_xlim())
+
+
+def test_traces_name_units_and_ranks_their_axis(result):
+    left, right = figure_trace(result, count=13).axes[:2]
+    assert left.get_title().startswith("water_coefficients[") and left.get_title().endswith(" [kJ/mol]")
+    assert "ranks" in right.get_ylabel()
+    assert right.get_yticks().size >= 2
+    titles = [axes.get_title() for axes in figure_trace(result, count=13).axes[::2]]
+    assert titles[-1] == "water_smoothness"  # a pure number
 
 
 def test_trace_refuses_constant_parameters(result):
@@ -138,12 +251,31 @@ def test_report_is_self_contained_and_escaped(tmp_path, result):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_the_report_says_which_stage_its_times_leave_out(tmp_path, result):
+    """A run writes its report before the stage of that name is over."""
+    write_report(result, tmp_path / "first.html")
+    assert "Without the stage that wrote this report" in (tmp_path / "first.html").read_text()
+    tree = result.copy()
+    tree.attrs["wall_time_s"] = '{"search": 61.0, "report": 4.0}'
+    write_report(tree, tmp_path / "again.html")
+    text = (tmp_path / "again.html").read_text()
+    assert "Without the stage" not in text and "4.0 s" in text
+
+
+def test_the_report_tells_the_limit_of_each_draw(tmp_path, result):
+    write_report(result, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "each dot below the orange mark of its own draw" in text
+    assert "shift of the posterior mean that the error at one draw would cause" in text
+
+
 def test_quick_runs_are_marked(tmp_path, result):
     tree = result.copy()
     tree.attrs["quick"] = 1
     write_report(tree, tmp_path / "report.html")
     assert "quick test run" in (tmp_path / "report.html").read_text()
-    assert "QUICK" in available_figures(tree)["rdf"](tree).get_supxlabel()
+    for draw in available_figures(tree).values():
+        assert "QUICK" in draw(tree).get_supxlabel()
 
 
 def test_outputs_after_a_round_trip_through_the_file(result_folder):

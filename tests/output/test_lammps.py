@@ -9,7 +9,7 @@ import pytest
 
 from bayescg.data import conversion, get_unit_system
 from bayescg.errors import InputError
-from bayescg.output import PairTables, export_lammps, write_pair_table
+from bayescg.output import PairTables, export_lammps, table_provenance, write_pair_table
 
 
 def lennard_jones(r: np.ndarray, epsilon: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +84,16 @@ def test_manifest_says_what_the_files_are(tmp_path):
     first = (tmp_path / "out" / "mean.table").read_text().splitlines()[0]
     assert first.startswith("# UNITS: real ")
     assert "affine sandwich" in first
+
+
+def test_manifest_repeats_what_the_result_says_of_itself(tmp_path, result):
+    tables = make_tables()._replace(provenance=table_provenance(result))
+    export_lammps(tables, tmp_path / "out", units="real")
+    provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
+    assert provenance["temperature"] == 300.0 and provenance["temperature_unit"] == "K"
+    assert provenance["versions"] == {"bayescg": "0.1.0", "jax": "0.10.1"}
+    assert provenance["data_checksum"] == "ab" * 32
+    assert {"title", "calibration", "seed", "created"} <= set(provenance)
 
 
 def test_nothing_is_written_over(tmp_path):
