@@ -6,6 +6,7 @@ Everything heavy is imported inside the commands, so that `bayescg --help` answe
 import argparse
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from bayescg.errors import BayescgError, InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-DONE, CHECK_FAILED, ERROR, INTERRUPTED = 0, 1, 2, 130
+DONE, CHECK_FAILED, ERROR, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _EPILOG = """\
-exit status: 0 done; 1 `check` found something that failed; 2 an error, told in one line, or a wrong command line.
+exit status: 0 done; 1 `check` found something that failed; 2 an error, told in one line, or a wrong command line;
+3 a crash, told with a traceback: a defect of bayescg or of a library; 130 interrupted.
 A model is a folder with a model.toml, or the file itself.
 """
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `bayescg`; None takes them from the command line.
 
     Returns:
-        The exit status: 0 done, 1 a check failed, 2 an error.
+        The exit status: 0 done, 1 a check failed, 2 an error, 3 a crash, 130 interrupted.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(
@@ -49,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell_error("interrupted; `bayescg resume OUT` goes on from the last checkpoint")
         return INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        _tell_error(f"crashed with {type(error).__name__}: the lines above say where; please report them")
+        return CRASHED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,8 +221,8 @@ def _enable_64_bit() -> None:
 
 def _seed(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative; a seed is 0 or above")
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{value} is out of range; a seed is 0 to {2**32 - 1}")
     return value
 
 

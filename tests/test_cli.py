@@ -126,13 +126,16 @@ def test_errors_are_one_line(fake_study, capsys):
         assert err.startswith("bayescg: error: ") and err.count("\n") == 1, err
 
 
-def test_what_is_no_bayescg_error_is_not_hidden(fake_study, monkeypatch):
+def test_a_crash_shows_its_traceback_and_is_no_failed_check(fake_study, monkeypatch, capsys):
     def broken(path):
         raise ZeroDivisionError
 
     monkeypatch.setattr(FakeStudy, "from_file", staticmethod(broken))
-    with pytest.raises(ZeroDivisionError):
-        main(["check", str(fake_study)])
+    assert main(["check", str(fake_study)]) == 3
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.splitlines()[-1].startswith(
+        "bayescg: error: crashed with ZeroDivisionError"
+    )
 
 
 def test_export_writes_tables_once(fake_study, tmp_path, capsys):
@@ -154,6 +157,7 @@ def test_export_writes_tables_once(fake_study, tmp_path, capsys):
         ["fly"],
         ["run", "m", "--seed", "-1"],
         ["run", "m", "--seed", "x"],
+        ["run", "m", "--seed", str(2**32)],
         ["export", "o", "--draws", "0"],
     ],
 )

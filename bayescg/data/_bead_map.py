@@ -127,7 +127,8 @@ def _groups(mapping: Mapping, atoms: AtomTable) -> Integers:
     if atoms.molecules is None:
         raise InputError(
             f"{atoms.source}: has neither bonds nor molecule numbers, so molecules can't be told apart; "
-            "map by residue, or give a topology with bonds (tpr, psf, LAMMPS data)"
+            "map by residue, or give a topology with bonds (tpr, psf, LAMMPS data)",
+            argument="mapping.by",
         )
     return atoms.molecules
 
@@ -136,11 +137,16 @@ def _members(mapping: Mapping, atoms: AtomTable) -> _Members:
     group = _groups(mapping, atoms)
     columns = []
     for kind, bead in enumerate(mapping.beads):
-        found = atoms.select(bead.selection)
+        place = f"mapping.beads[{kind}].selection"
+        try:
+            found = atoms.select(bead.selection)
+        except InputError as error:
+            raise InputError(str(error), argument=place) from None
         if not found.size:
             some = ", ".join(list(dict.fromkeys(atoms.names))[:8])
             raise InputError(
-                f"{atoms.source}: selection {bead.selection!r} matches no atoms; atom names here: {some}"
+                f"{atoms.source}: selection {bead.selection!r} matches no atoms; select from the atom names here: {some}",
+                argument=place,
             )
         columns.append(np.stack([group[found], np.full(found.size, kind), found]))
     rows = np.concatenate(columns, axis=1)
@@ -165,7 +171,8 @@ def _weights(
             if wrong.size:
                 raise InputError(
                     f"{atoms.source}: bead {bead.name!r} has {len(bead.weights)} weights, but its selection "
-                    f"{bead.selection!r} matches {wrong[0]} atoms in a group; give one weight per atom"
+                    f"{bead.selection!r} matches {wrong[0]} atoms in a {mapping.by}; give one weight per atom",
+                    argument=f"mapping.beads[{kind}].weights",
                 )
             weights[mine] = np.tile(bead.weights, int(mine.sum()) // len(bead.weights))
             pulls[mine] = weights[mine] != 0
@@ -174,7 +181,8 @@ def _weights(
         first = members.atom[starts[np.flatnonzero(~(totals > 0))[0]]]
         raise InputError(
             f"{atoms.source}: the atoms of the bead that begins with atom {first} ({atoms.names[first]}) have mass 0; "
-            "give a topology with masses (tpr, psf, LAMMPS data), or map by geometry"
+            "give a topology with masses (tpr, psf, LAMMPS data), or map by geometry",
+            argument="topology",
         )
     return weights / np.repeat(totals, counts), pulls
 
@@ -182,7 +190,8 @@ def _weights(
 def _masses(atoms: AtomTable) -> Floats:
     if atoms.masses is None:
         raise InputError(
-            f"{atoms.source}: has no masses; give a topology that has them (tpr, psf, LAMMPS data)"
+            f"{atoms.source}: has no masses; give a topology that has them (tpr, psf, LAMMPS data)",
+            argument="topology",
         )
     return atoms.masses
 
@@ -239,7 +248,8 @@ def _bead_topology(mapping: Mapping, atoms: AtomTable, members: _Members, starts
     if light.size:
         raise InputError(
             f"{atoms.source}: bead {light[0]} (type {types[light[0]]}) has mass {masses[light[0]]}; "
-            "give a topology with masses (tpr, psf, LAMMPS data), or leave massless sites out of the selection"
+            "give a topology with masses (tpr, psf, LAMMPS data), or leave massless sites out of the selection",
+            argument="topology",
         )
     n = len(first)
     return Topology(
@@ -260,7 +270,10 @@ def _type(bead: Bead, mapping: Mapping, atoms: AtomTable, atom: int) -> str:
     if bead.name:
         return bead.name
     if atoms.residue_names is None:
-        raise InputError(f"{atoms.source}: has no residue names to name beads by; give the mapping a name")
+        raise InputError(
+            f"{atoms.source}: has no residue names to name beads by; give the mapping a name (named beads have one)",
+            argument="mapping",
+        )
     return atoms.residue_names[atom]
 
 

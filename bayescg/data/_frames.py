@@ -87,7 +87,7 @@ class Frames:
             raise InputError(
                 f"frames: positions of {n_sites} sites, but the topology has {self.topology.n_sites}"
             )
-        _finite(positions, "position")
+        check_finite(positions, "position", where="frames")
         put(self, "positions", positions)
         put(self, "box", _box(np.asarray(self.box, np.float64), n_frames, dim))
         shapes = {
@@ -104,7 +104,7 @@ class Frames:
             if array.shape != shapes[name]:
                 raise InputError(f"frames: {name} has shape {array.shape}; expected {shapes[name]}")
             if name == "forces":
-                _finite(array, "force")
+                check_finite(array, "force", where="frames")
             elif not np.isfinite(array).all():
                 frame = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise InputError(
@@ -136,6 +136,11 @@ class Frames:
     def dim(self) -> int:
         """Number of spatial dimensions."""
         return int(self.positions.shape[2])
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        """Which of forces, energy, virial, pressure and time the frames carry."""
+        return frozenset(name for name, a in zip(_PER_FRAME, self._optional(), strict=True) if a is not None)
 
     def __len__(self) -> int:
         return self.n_frames
@@ -230,13 +235,25 @@ def _run_lengths(labels: Integers) -> tuple[int, ...]:
     return tuple(int(n) for n in np.diff(np.concatenate([[0], ends, [labels.size]])))
 
 
-def _finite(array: Floats, what: str) -> None:
+def check_finite(array: Floats, what: str, *, where: str, rows: range | None = None) -> None:
+    """Raises on a vector [frame site dim] that is not finite.
+
+    Args:
+        array: positions or forces.
+        what: what one of the vectors is.
+        where: the file or object that is to blame.
+        rows: the numbers that the frames have there, if not 0, 1, 2, ...
+
+    Raises:
+        InputError: names the first such frame and site.
+    """
     if np.isfinite(array).all():
         return
-    frame, site, _ = np.argwhere(~np.isfinite(array))[0]
+    frame, site, _ = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
     raise InputError(
-        f"frames: the {what} of site {site} in frame {frame} is {array[frame, site].tolist()}; "
-        "expected finite numbers, so drop the frame or find where the run broke"
+        f"{where}: the {what} of site {site} in frame {frame if rows is None else rows[frame]} is "
+        f"{array[frame, site].tolist()}; expected finite numbers, so leave the frame out (start, stop, stride) or find "
+        "where the run broke"
     )
 
 
@@ -267,31 +284,51 @@ def read_all(source: FrameSource, *, block: int = 256) -> Frames:
     return replace(Frames.concatenate(parts), trajectory=labels)
 
 
-def frames_checksum(source: FrameSource, *, block: int = 256) -> str:
-    """SHA-256 of a source, streamed: the same for a file and for the frames read from it."""
-    hashers = {name: hashlib.sha256() for name in ("positions", "box", *_PER_FRAME, "trajectory")}
-    for part in source.blocks(block):
+class FramesDigest:
+    """The checksum of a source whose blocks are handed in one after the other.
+
+    Args:
+        source: whose topology, state and units go into the checksum.
+    """
+
+    def __init__(self, source: FrameSource):
+        self._source = source
+        self._hashers = {name: hashlib.sha256() for name in ("positions", "box", *_PER_FRAME, "trajectory")}
+
+    def add(self, part: Frames) -> None:
+        """Takes in the next block."""
         arrays = (part.positions, part.box, *part._optional(), part.trajectory)
-        for hasher, array in zip(hashers.values(), arrays, strict=True):
+        for hasher, array in zip(self._hashers.values(), arrays, strict=True):
             if array is not None:
                 hasher.update(
                     np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
                 )
-    topology, state = source.topology, source.state
-    total = hashlib.sha256()
-    total.update(f"{source.units.name} {state.temperature!r} {state.pressure!r}".encode())
-    total.update(repr(sorted((state.composition or {}).items())).encode())
-    total.update("\0".join(topology.site_types).encode())
-    for floats in (topology.masses, topology.charges):
-        total.update(floats.astype("<f8").tobytes())
-    for integers in (
-        topology.molecules,
-        topology.bonds,
-        topology.angles,
-        topology.dihedrals,
-        topology.exclusions,
-    ):
-        total.update(integers.astype("<i8").tobytes())
-    for hasher in hashers.values():
-        total.update(hasher.digest())
-    return total.hexdigest()
+
+    def checksum(self) -> str:
+        """SHA-256 of what was taken in."""
+        topology, state = self._source.topology, self._source.state
+        total = hashlib.sha256()
+        total.update(f"{self._source.units.name} {state.temperature!r} {state.pressure!r}".encode())
+        total.update(repr(sorted((state.composition or {}).items())).encode())
+        total.update("\0".join(topology.site_types).encode())
+        for floats in (topology.masses, topology.charges):
+            total.update(floats.astype("<f8").tobytes())
+        for integers in (
+            topology.molecules,
+            topology.bonds,
+            topology.angles,
+            topology.dihedrals,
+            topology.exclusions,
+        ):
+            total.update(integers.astype("<i8").tobytes())
+        for hasher in self._hashers.values():
+            total.update(hasher.digest())
+        return total.hexdigest()
+
+
+def frames_checksum(source: FrameSource, *, block: int = 256) -> str:
+    """SHA-256 of a source, streamed: the same for a file and for the frames read from it."""
+    digest = FramesDigest(source)
+    for part in source.blocks(block):
+        digest.add(part)
+    return digest.checksum()

@@ -1,7 +1,7 @@
 """Topologies and trajectories through MDAnalysis, which is imported only when one is read.
 
-MDAnalysis gives ångström, kJ/mol/Å and ps, whatever the file holds. For xtc and trr files it keeps an index beside
-the trajectory (a hidden ``.NAME_offsets.npz``) where the folder can be written to.
+MDAnalysis gives ångström, kJ/mol/Å and ps, whatever the file holds. The index of frames that it would keep beside an
+xtc or trr file (a hidden ``.NAME_offsets.npz``) is made in memory instead: reading writes nothing.
 
 References:
     Michaud-Agrawal et al., J. Comput. Chem. 32, 2319 (2011), doi:10.1002/jcc.21787.
@@ -10,6 +10,8 @@ References:
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +28,9 @@ from bayescg.data._units import UnitSystem, unit_factor
 from bayescg.errors import InputError
 
 LENGTH, FORCE, TIME = "angstrom", "kJ/mol/angstrom", "ps"
-_FAILURES = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError)
+_FAILURES = (
+    OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, ImportError,
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -60,11 +64,13 @@ def read_atoms(path: Path, *, units: UnitSystem, file_mass_unit: str) -> AtomTab
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if not is_data and not _has_atoms(library, path):
+                raise ValueError("it holds coordinates only, no names of atoms")
             universe = library.Universe(str(path), to_guess=(), topology_format="DATA" if is_data else None)
         except _FAILURES as error:
             raise InputError(
-                f"{path}: can't be read as a topology ({_one_line(error)}); it's damaged, or of a format or version "
-                "that MDAnalysis doesn't know (tpr, gro, pdb, psf, LAMMPS data)"
+                f"{path}: can't be read as a topology ({_one_line(error)}); give a whole tpr, gro, pdb, psf or LAMMPS "
+                "data file, of a version that MDAnalysis knows"
             ) from None
         atoms = universe.atoms
 
@@ -109,6 +115,12 @@ def read_atoms(path: Path, *, units: UnitSystem, file_mass_unit: str) -> AtomTab
         select=_selector(universe, path),
         guessed_masses=guessed and masses is not None,
     )
+
+
+def _has_atoms(library: Any, path: Path) -> bool:
+    """Whether a file of this name can say more of atoms than how many there are."""
+    parser = library.topology.core.get_parser_for(str(path))
+    return parser is not library.topology.MinimalParser.MinimalParser
 
 
 def _tidy(values: np.ndarray) -> np.ndarray:
@@ -209,12 +221,35 @@ def _reader(path: Path, n_atoms: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return library.coordinates.core.reader(str(path), n_atoms=n_atoms)
+            return _clean_reader(library.coordinates.core.get_reader_for(str(path)))(
+                str(path), n_atoms=n_atoms
+            )
         except _FAILURES as error:
             raise InputError(
-                f"{path}: can't be read as a trajectory ({_one_line(error)}); it's damaged, or of a format that "
-                "MDAnalysis doesn't know (xtc, trr, dcd, pdb, LAMMPS dump)"
+                f"{path}: can't be read as a trajectory ({_one_line(error)}); give a whole xtc, trr, dcd, pdb or LAMMPS "
+                "dump file" + ("; mapped frames are no atomistic trajectory" if path.suffix == ".nc" else "")
             ) from None
+
+
+@functools.cache
+def _clean_reader(kind: type) -> type:
+    """MDAnalysis' reader, but it leaves no index beside the trajectory, and no traceback where it can't be made.
+
+    A reader whose ``__init__`` failed is still deleted, and then closes files that it never opened.
+    """
+
+    class CleanReader(kind):  # type: ignore[misc, valid-type]
+        def _load_offsets(self) -> None:
+            self._read_offsets()
+
+        def _read_offsets(self, store: bool = False) -> None:
+            super()._read_offsets(store=False)
+
+        def __del__(self) -> None:
+            with contextlib.suppress(AttributeError):
+                super().__del__()
+
+    return CleanReader
 
 
 def _one_line(error: BaseException) -> str:

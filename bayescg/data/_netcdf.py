@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescg.data._frames import Frames, read_all
+from bayescg.data._frames import Frames, check_finite, read_all
 from bayescg.data._netcdf_minimal import minimal_layout
 from bayescg.data._netcdf_variable import Layout, Variable, open_dataset
 from bayescg.data._netcdf_write import CONNECTIONS, QUANTITIES, SCHEMA_VERSION
@@ -40,6 +40,12 @@ class NetcdfFrames:
         """Number of frames, after start, stop and stride."""
         return len(range(self.start, self.stop, self.stride))
 
+    @property
+    def quantities(self) -> frozenset[str]:
+        """Which of forces, energy, virial, pressure and time the frames carry."""
+        names = ("forces", "energy", "virial", "pressure", "time")
+        return frozenset(name for name in names if getattr(self.layout, name) is not None)
+
     def blocks(self, size: int) -> Iterator[Frames]:
         """Consecutive blocks of at most `size` frames."""
         with open_dataset(self.path) as dataset:
@@ -49,7 +55,7 @@ class NetcdfFrames:
                 )
 
     def _read(self, dataset: Any, rows: slice) -> Frames:
-        layout, n = self.layout, len(range(rows.start, rows.stop, rows.step))
+        layout, numbers = self.layout, range(rows.start, rows.stop, rows.step)
 
         def values(variable: Variable | None) -> Floats | None:
             return None if variable is None else variable.read(dataset, self.path, rows)
@@ -57,8 +63,14 @@ class NetcdfFrames:
         positions = layout.positions.read(dataset, self.path, rows)
         box = layout.fixed_box if layout.box is None else layout.box.read(dataset, self.path, rows)
         trajectory = (
-            np.zeros(n) if layout.trajectory is None else layout.trajectory.read(dataset, self.path, rows)
+            np.zeros(len(numbers))
+            if layout.trajectory is None
+            else layout.trajectory.read(dataset, self.path, rows)
         )
+        forces = values(layout.forces)
+        check_finite(positions, "position", where=str(self.path), rows=numbers)
+        if forces is not None:
+            check_finite(forces, "force", where=str(self.path), rows=numbers)
         try:
             return Frames(
                 positions,
@@ -66,7 +78,7 @@ class NetcdfFrames:
                 self.topology,
                 self.state,
                 self.units,
-                forces=values(layout.forces),
+                forces=forces,
                 energy=values(layout.energy),
                 virial=values(layout.virial),
                 pressure=values(layout.pressure),
@@ -74,7 +86,9 @@ class NetcdfFrames:
                 trajectory=trajectory.astype(np.int64),
             )
         except InputError as error:
-            raise InputError(f"{self.path}, block from frame {rows.start}: {error}") from None
+            text = str(error).removeprefix("frames: ")
+            counted = f" (counted from frame {rows.start}, in steps of {rows.step})" if rows.start else ""
+            raise InputError(f"{self.path}{counted}: {text}") from None
 
 
 def open_frames(
@@ -100,6 +114,17 @@ def open_frames(
 
     Raises:
         InputError: no such file, damaged, not of this convention, or a unit that can't be converted.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from bayescg.data import Frames, State, Topology, get_unit_system, open_frames, write_frames
+        >>> topology = Topology(("A", "A"), np.ones(2))
+        >>> frames = Frames(np.zeros((6, 2, 3)), np.full(3, 4.0), topology, State(1.0), get_unit_system("lj"))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_frames(frames, Path(folder) / "pair.nc")
+        ...     source = open_frames(Path(folder) / "pair.nc", stride=2)
+        ...     [block.n_frames for block in source.blocks(2)]
+        [2, 1]
     """
     path = Path(path)
     with open_dataset(path) as dataset:
@@ -114,18 +139,23 @@ def open_frames(
     if temperature is not None and known is not None and abs(temperature - known) > 1e-6 * known:
         raise InputError(
             f"{path}: temperature is {known:g} in the file, but {temperature:g} was given; "
-            "leave it out, or use the data of that temperature"
+            "give that one, or use data of the other",
+            argument="temperature",
         )
     if known is None and temperature is None:
         raise InputError(
-            f"{path}: no temperature in the file (attribute temperature_K); give temperature=..."
+            f"{path}: no temperature in the file (attribute temperature_K); give temperature=...",
+            argument="temperature",
         )
     state = layout.state if layout.state is not None else State(temperature or 0.0)
     if stride < 1:
-        raise InputError(f"{path}: stride is {stride}; expected 1 or more")
+        raise InputError(f"{path}: stride is {stride}; expected 1 or more", argument="stride")
     first, last, _ = slice(start, stop).indices(n_frames)
     if first >= last:
-        raise InputError(f"{path}: frames {start} to {stop} of {n_frames} are none; check start and stop")
+        raise InputError(
+            f"{path}: {n_frames} frames, of which start {start}, stop {stop} leave none; lower start or raise stop",
+            argument="start",
+        )
     return NetcdfFrames(path, topology or layout.topology, state, layout.units, first, last, stride, layout)
 
 

@@ -36,9 +36,19 @@ def open_dataset(path: Path) -> Iterator[Any]:
         ) from None
     try:
         dataset.set_auto_mask(False)
+        for variable in dataset.variables.values():
+            _limit_cache(variable)
         yield dataset
     finally:
         dataset.close()
+
+
+def _limit_cache(variable: Any) -> None:
+    """Keep the chunk that is being read and the next; the library's own cache holds tens of megabytes per variable."""
+    chunks = variable.chunking()
+    if isinstance(chunks, list) and variable.dtype is not str:
+        size = 2 * int(np.prod(chunks)) * variable.dtype.itemsize
+        variable.set_var_chunk_cache(size=max(size, 1 << 16))
 
 
 @dataclass(frozen=True)

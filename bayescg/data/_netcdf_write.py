@@ -43,6 +43,16 @@ def write_frames(frames: FrameSource, path: str | Path, *, title: str = "", bloc
         path: the file to write; an existing one is replaced.
         title: a line for whoever opens the file.
         block: frames per block when streaming.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from bayescg.data import Frames, State, Topology, get_unit_system, read_frames
+        >>> topology = Topology(("A", "A"), np.ones(2))
+        >>> frames = Frames(np.zeros((6, 2, 3)), np.full(3, 4.0), topology, State(1.0), get_unit_system("lj"))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_frames(frames, Path(folder) / "pair.nc", title="two sites")
+        ...     read_frames(Path(folder) / "pair.nc").n_frames
+        6
     """
     import netCDF4
 

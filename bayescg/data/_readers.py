@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from bayescg.data import _mdanalysis
 from bayescg.data._bead_map import BeadMap, resolve
-from bayescg.data._frames import Frames
+from bayescg.data._frames import Frames, check_finite
 from bayescg.data._lammps_dump import LammpsDump
 from bayescg.data._mapping import Mapping
 from bayescg.data._mdanalysis import MdTrajectory
@@ -64,6 +65,13 @@ class MappedTrajectory:
         return sum(self.trajectory_lengths())
 
     @property
+    def quantities(self) -> frozenset[str]:
+        """Which of forces and time the frames carry."""
+        return frozenset(
+            name for name, known in (("forces", self.has_forces), ("time", self.has_time)) if known
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of the mapping, each a sentence."""
         return self.bead_map.warnings
@@ -98,7 +106,11 @@ class MappedTrajectory:
         box = np.stack([raw.box for raw in batch]) * file.length
         if self.box is not None:
             box = np.broadcast_to(self.box, box.shape)
-        forces = self.bead_map.map_forces(self._forces(file, rows, batch)) if self.has_forces else None
+        forces = None
+        if self.has_forces:
+            raw_forces = self._forces(file, rows, batch)
+            check_finite(raw_forces, "force", where=str(file.path), rows=rows)
+            forces = self.bead_map.map_forces(raw_forces)
         times = [raw.time for raw in batch if raw.time is not None] if self.has_time else []
         try:
             return Frames(
@@ -112,7 +124,9 @@ class MappedTrajectory:
                 trajectory=np.full(len(batch), number),
             )
         except InputError as error:
-            raise InputError(f"{file.path}, block from frame {rows.start}: {error}") from None
+            text = str(error).removeprefix("frames: ")
+            counted = f" (counted from frame {rows.start}, in steps of {rows.step})" if rows.start else ""
+            raise InputError(f"{file.path}{counted}: {text}") from None
 
     def _forces(self, file: _File, rows: range, batch: list[RawFrame]) -> Floats:
         found = [raw.forces for raw in batch if raw.forces is not None]
@@ -154,7 +168,7 @@ def open_trajectory(
 
     Raises:
         InputError: a file is missing, damaged, truncated, without a box or with a triclinic one; numbers of atoms
-            differ; a selection matches nothing; units can't be converted.
+            differ; a selection matches nothing; units can't be converted. Its `argument` names the one to blame.
 
     Example:
         >>> from bayescg.data import Mapping, get_unit_system, open_trajectory
@@ -164,32 +178,41 @@ def open_trajectory(
         ... )
     """
     if not trajectories:
-        raise InputError(f"{topology}: no trajectory given with it; expected at least one file")
+        raise InputError(
+            f"{topology}: no trajectory given with it; expected at least one file", argument="trajectories"
+        )
     if stride < 1:
-        raise InputError(f"stride is {stride}; expected 1 or more")
+        raise InputError(f"stride is {stride}; expected 1 or more", argument="stride")
     lammps = file_units or units
     is_lammps = Path(topology).suffix in (".data", ".lmp") or Path(topology).name.startswith("data.")
     mass_unit = lammps.mass if is_lammps else "g/mol"
-    atoms = _mdanalysis.read_atoms(Path(topology), units=units, file_mass_unit=mass_unit)
+    with _blamed_on("topology"):
+        atoms = _mdanalysis.read_atoms(Path(topology), units=units, file_mass_unit=mass_unit)
     opened = []
     for name in trajectories:
         path = Path(name)
-        file = _open_file(
-            path, atoms.n_atoms, units, lammps, given=file_units is not None, needs_box=box is None
-        )
+        with _blamed_on("trajectories"):
+            file = _open_file(
+                path, atoms.n_atoms, units, lammps, given=file_units is not None, needs_box=box is None
+            )
         if file.raw.n_atoms != atoms.n_atoms:
             raise InputError(
                 f"{path}: {file.raw.n_atoms} atoms, but {topology} has {atoms.n_atoms}; "
-                "give the topology that this trajectory was written with"
+                "give the topology that this trajectory was written with",
+                argument="topology",
             )
         rows = range(*slice(start, stop, stride).indices(file.raw.n_frames))
         if not rows:
             raise InputError(
-                f"{path}: {file.raw.n_frames} frames, of which start {start}, stop {stop}, stride {stride} leave none"
+                f"{path}: {file.raw.n_frames} frames, of which start {start}, stop {stop}, stride {stride} leave none; "
+                "lower start or raise stop",
+                argument="start",
             )
         opened.append(_File(path, file.raw, rows, file.length, file.force, file.time))
-    bead_map = resolve(mapping, atoms)
-    heads = [next(file.raw.frames(file.rows[:1])) for file in opened]
+    with _blamed_on("mapping"):
+        bead_map = resolve(mapping, atoms)
+    with _blamed_on("trajectories"):
+        heads = [next(file.raw.frames(file.rows[:1])) for file in opened]
     state = State(temperature, pressure)
     edges = None if box is None else np.broadcast_to(np.asarray(box, np.float64), (3,))
     return MappedTrajectory(
@@ -204,6 +227,16 @@ def open_trajectory(
     )
 
 
+@contextmanager
+def _blamed_on(argument: str) -> Iterator[None]:
+    """Marks errors that name no argument yet with this one."""
+    try:
+        yield
+    except InputError as error:
+        error.argument = error.argument or argument
+        raise
+
+
 def _open_file(
     path: Path, n_atoms: int, units: UnitSystem, lammps: UnitSystem, *, given: bool, needs_box: bool
 ) -> _File:
@@ -213,7 +246,8 @@ def _open_file(
         if lammps.name == "gromacs" and not given:
             raise InputError(
                 f"{path}: LAMMPS files don't say their units, and the study runs in gromacs units; "
-                "give file_units, e.g. get_unit_system('real')"
+                "give file_units, e.g. 'real'",
+                argument="file_units",
             )
         names = (lammps.length, lammps.force, lammps.time)
         raw: RawTrajectory = LammpsDump.open(path)
@@ -226,5 +260,5 @@ def _open_file(
             for name, quantity in zip(names, ("length", "force", "time"), strict=True)
         )
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}", argument="file_units") from None
     return _File(path, raw, range(raw.n_frames), length, force, time)

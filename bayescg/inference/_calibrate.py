@@ -122,14 +122,42 @@ def calibrated_draws(
     make non-Gaussian shapes depend on the order of the parameters). Each draw is stretched by √(ν/χ²_ν), which gives
     the tails of a multivariate t.
     """
-    total = calibration.curvature * calibration.long_run.n_frames + calibration.prior_precision
-    whiten = np.linalg.cholesky((total + total.T) / 2.0).T
+    return spread_draws(
+        z,
+        centre,
+        calibration.covariance,
+        precision=calibration.curvature * calibration.long_run.n_frames + calibration.prior_precision,
+        degrees_of_freedom=calibration.degrees_of_freedom,
+        rng=rng,
+    )
+
+
+def spread_draws(
+    z: Float[np.ndarray, "*batch coordinate"],
+    centre: Float[np.ndarray, " coordinate"],
+    covariance: Float[np.ndarray, "coordinate coordinate"],
+    *,
+    precision: Float[np.ndarray, "coordinate coordinate"],
+    degrees_of_freedom: float,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "*batch coordinate"]:
+    """Draws mapped affinely about their own mean to a covariance, with the tails of a multivariate t.
+
+    Args:
+        z: draws.
+        centre: about which they lie.
+        covariance: V that they get, before the t-inflation.
+        precision: curvature of the log posterior, in whose units the symmetric root is taken.
+        degrees_of_freedom: ν.
+        rng: of the t-inflation.
+    """
+    whiten = np.linalg.cholesky((precision + precision.T) / 2.0).T
     flat = (z.reshape(-1, z.shape[-1]) - centre) @ whiten.T
     raw = np.atleast_2d(np.cov(flat, rowvar=False))
     shift = flat.mean(axis=0)
-    target = symmetric_root(whiten @ calibration.covariance @ whiten.T)
+    target = symmetric_root(whiten @ covariance @ whiten.T)
     affine = target @ np.linalg.inv(symmetric_root(raw))
-    nu = calibration.degrees_of_freedom
+    nu = degrees_of_freedom
     stretch = np.sqrt(nu / rng.chisquare(nu, size=len(flat)))[:, None]
     mapped = shift + ((flat - shift) @ affine.T) * stretch
     return (centre + mapped @ np.linalg.inv(whiten).T).reshape(z.shape)

@@ -1,11 +1,29 @@
 """The relative-entropy likelihood of configurations at thermal equilibrium."""
 
+from typing import Any, Protocol
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from bayescg.physics import Potential, SufficientStatistics, Surrogate
+
+
+class Likelihood(Protocol):
+    """What a posterior needs of the data: a function of what its prior draws, as an array pytree."""
+
+    def log_likelihood(self, model: Any, /) -> Float[Array, ""]:
+        """log p(D | model), up to a constant."""
+        ...
+
+    def log_likelihood_and_effective_frames(self, model: Any, /) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The same, and the effective number of frames that it rests on; infinite where nothing is reweighted."""
+        ...
+
+    def effective_frames(self, model: Any, /) -> Float[Array, ""]:
+        """The latter alone."""
+        ...
 
 
 class RelativeEntropy(eqx.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from numpyro.infer.hmc import hmc
 
-from bayescg.inference._likelihood import RelativeEntropy
+from bayescg.inference._likelihood import Likelihood
 from bayescg.inference._posterior import Posterior
 
 GUARD_WIDTH = 0.25
@@ -26,7 +26,7 @@ class Target(NamedTuple):
         least_effective_frames: where the barrier begins.
     """
 
-    likelihood: RelativeEntropy
+    likelihood: Likelihood
     centre: Float[Array, " coordinate"]
     root: Float[Array, "coordinate coordinate"]
     least_effective_frames: Float[Array, ""]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayescg.errors import ConvergenceError, InputError
-from bayescg.inference._likelihood import RelativeEntropy
+from bayescg.inference._likelihood import Likelihood
 from bayescg.inference._prior import Prior
 
 FLAT = 1e-12
@@ -35,20 +35,18 @@ class Posterior:
         self.coefficient_jacobian = jax.jit(jax.jacobian(lambda z: prior.potential(z).coefficients()))
         self.effective_frames = eqx.filter_jit(self._effective_frames)
 
-    def log_likelihood(self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy) -> Float[Array, ""]:
+    def log_likelihood(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> Float[Array, ""]:
         """log p(D | z)."""
         return likelihood.log_likelihood(self.prior.potential(z))
 
-    def log_density(self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy) -> Float[Array, ""]:
+    def log_density(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> Float[Array, ""]:
         """log p(z) + log p(D | z)."""
         return self.prior.log_density(z) + self.log_likelihood(z, likelihood)
 
-    def _effective_frames(
-        self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy
-    ) -> Float[Array, ""]:
+    def _effective_frames(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> Float[Array, ""]:
         return likelihood.effective_frames(self.prior.potential(z))
 
-    def check(self, z: Float[Array, " coordinate"], likelihood: RelativeEntropy) -> None:
+    def check(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> None:
         """Refuse a posterior that no sampler should see.
 
         Raises:
@@ -89,17 +87,27 @@ class Mode(NamedTuple):
 
 def maximise(
     posterior: Posterior,
-    likelihood: RelativeEntropy,
+    likelihood: Likelihood,
     start: Float[np.ndarray, " coordinate"],
     *,
     least_effective_frames: float,
     max_iterations: int = 200,
     tolerance: float = 1e-8,
+    refuse_flat: bool = True,
 ) -> Mode:
     """Damped Newton ascent that never leaves the region where the reweighting is healthy.
 
     A step is taken when the log density rises and the effective number of reference frames stays above the
     limit; otherwise the damping grows and the step shortens.
+
+    Args:
+        posterior: prior and likelihood.
+        likelihood: at its present state.
+        start: [coordinate].
+        least_effective_frames: the limit.
+        max_iterations: most steps.
+        tolerance: decrement at which the maximum is reached.
+        refuse_flat: whether a maximum with a direction that nothing holds is an error; a step on the way need not be one.
 
     Raises:
         ConvergenceError: the density is not finite at the start, or the curvature is not positive at an
@@ -140,12 +148,18 @@ def maximise(
         if gain < tolerance and damping < 1e-2:
             break
     n_eff = float(posterior.effective_frames(jnp.asarray(z), likelihood))
-    return laplace(posterior, likelihood, z, interior=interior and decrement < 1e-2, effective_frames=n_eff)
+    return laplace(
+        posterior,
+        likelihood,
+        z,
+        interior=interior and decrement < 1e-2 and refuse_flat,
+        effective_frames=n_eff,
+    )
 
 
 def laplace(
     posterior: Posterior,
-    likelihood: RelativeEntropy,
+    likelihood: Likelihood,
     z: Float[np.ndarray, " coordinate"],
     *,
     interior: bool = True,

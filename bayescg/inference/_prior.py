@@ -1,7 +1,7 @@
 """Priors: NumPyro models that return a potential, on one vector of unconstrained coordinates."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -86,18 +86,19 @@ class Prior:
     """A NumPyro model of the parameters, seen as a density on unconstrained coordinates z.
 
     Args:
-        model: a NumPyro model without arguments that returns the potential.
+        model: a NumPyro model without arguments that returns the potential (or a pytree that holds it).
         hyperparameters: names of the sites that scale others (their values are held at the MAP
             where an average over the prior is taken, see `score_covariance`).
 
     Example:
+        >>> from bayescg.physics import DoubleWell
         >>> well = DoubleWell(1.0, 1.0)
         >>> prior = independent_prior(well, {"well_t1": dist.Normal(1, 2), "well_t2": dist.Gamma(2, 1)})
         >>> prior.size
         2
     """
 
-    def __init__(self, model: Callable[[], Potential], *, hyperparameters: tuple[str, ...] = ()):
+    def __init__(self, model: Callable[[], Any], *, hyperparameters: tuple[str, ...] = ()):
         self.model = model
         self.hyperparameters = hyperparameters
         trace = _trace(model, jax.random.key(0))
@@ -131,8 +132,8 @@ class Prior:
         """Values of the model's sites at z, by name."""
         return {n: biject_to(self._sites[n].support)(u) for n, u in self._unravel(z).items()}
 
-    def potential(self, z: Float[Array, " coordinate"]) -> Potential:
-        """The potential at z."""
+    def potential(self, z: Float[Array, " coordinate"]) -> Any:
+        """What the model returns at z: the potential."""
         model = handlers.substitute(handlers.seed(self.model, jax.random.key(0)), data=self.sites(z))
         return handlers.block(model)()
 
@@ -175,7 +176,7 @@ class Prior:
         return covariance + jnp.diag(own)
 
 
-def _trace(model: Callable[[], Potential], key: Key[Array, ""]) -> dict:
+def _trace(model: Callable[[], Any], key: Key[Array, ""]) -> dict:
     """One execution of a model: what happened at every site."""
     visited: list[str] = []
 
@@ -205,7 +206,35 @@ def independent_prior(
 
     Raises:
         InputError: an unknown or missing name, a wrong shape, or a support wider than the parameter's.
+
+    Example:
+        >>> from bayescg.physics import LennardJones
+        >>> argon = LennardJones(0.238, 3.405, cutoff=10.215, name="argon")
+        >>> prior = independent_prior(
+        ...     argon, {"argon_epsilon": dist.LogNormal(-1.2, 1.0), "argon_sigma": dist.LogNormal(1.2, 0.2)}
+        ... )
+        >>> [str(coordinate) for coordinate in prior.coordinates]
+        ['argon_epsilon', 'argon_sigma']
     """
+    model = parameter_model(potential, distributions)
+    hyper = tuple(
+        f"{name}_smoothness" for name, prior in distributions.items() if isinstance(prior, Smoothness)
+    )
+    return Prior(model, hyperparameters=hyper)
+
+
+class Parametrised(Protocol):
+    """A potential of either kind: parameters by name."""
+
+    def parameters(self) -> tuple[ParameterInfo, ...]: ...
+
+    def with_parameters(self, values: Mapping[str, Array], /) -> Any: ...
+
+
+def parameter_model(
+    potential: Parametrised, distributions: Mapping[str, dist.Distribution | Smoothness]
+) -> Callable[[], Any]:
+    """A NumPyro model that draws a potential's parameters independently; see `independent_prior`."""
     infos = {info.name: info for info in potential.parameters()}
     check_names(distributions, infos, what="the prior")
     for name, prior in distributions.items():
@@ -217,7 +246,7 @@ def independent_prior(
                 f" the parameter has {infos[name].shape}"
             )
 
-    def model() -> Potential:
+    def model() -> Any:
         values = {}
         for name, prior in distributions.items():
             if isinstance(prior, Smoothness):
@@ -229,10 +258,7 @@ def independent_prior(
                 values[name] = numpyro.sample(name, expanded)
         return potential.with_parameters(values)
 
-    hyper = tuple(
-        f"{name}_smoothness" for name, prior in distributions.items() if isinstance(prior, Smoothness)
-    )
-    return Prior(model, hyperparameters=hyper)
+    return model
 
 
 def check_support(info: ParameterInfo, prior: dist.Distribution) -> None:

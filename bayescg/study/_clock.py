@@ -41,6 +41,11 @@ class StageClock:
         for key, value in seconds.items():
             self._seconds[key] = self._seconds.get(key, 0.0) + value
 
+    def move(self, seconds: float, *, source: str, target: str) -> None:
+        """Count a part of one stage's time as another's."""
+        self.add({target: seconds})
+        self.add({source: -seconds})
+
     def seconds(self) -> dict[str, float]:
         """Seconds per stage; `compile` is contained in the others."""
         return {**{k: round(v, 2) for k, v in self._seconds.items()}, "compile": round(self._compile, 2)}

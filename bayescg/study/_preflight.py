@@ -1,69 +1,54 @@
 """The pre-flight: what a look at data and model can tell before anything is simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from bayescg.analysis import Check
-from bayescg.data import Frames, equilibration_cut, statistical_inefficiency, trajectory_agreement
+from bayescg.data import equilibration_cut, statistical_inefficiency, trajectory_agreement
 from bayescg.errors import InputError
-from bayescg.physics import PairPotential, Potential, SplinePair, SufficientStatistics
+from bayescg.inference import Smoothness
+from bayescg.physics import Potential, SplinePair, SufficientStatistics
 from bayescg.physics._potential import terms_of
+from bayescg.study._build import ParameterPrior
+from bayescg.study._inspect import LEAST_FRAMES
+from bayescg.study._survey import Survey
 
-LEAST_FRAMES = 20
+Priors = Mapping[str, ParameterPrior]
+
+SILLY_WIDTH = 100.0
+"""Standard deviation of a prior [kT] beyond which a run refuses it on coefficients that no data touch."""
 
 
-def refuse_unusable(frames: Frames, potential: Potential, *, path: Path) -> None:
-    """Raise on what no inference can mend.
+def refuse_wide_priors(survey: Survey, potential: Potential, priors: Priors, *, path: Path) -> None:
+    """Raise where nothing at all holds coefficients: no data, and a prior wider than `SILLY_WIDTH` kT.
 
     Raises:
-        InputError: too few frames, a box too small for the cutoff, sites of several types, a box that changes.
+        InputError: names the parameter.
     """
-    if frames.n_frames < LEAST_FRAMES:
-        raise InputError(
-            f"{path}: key 'data': {frames.n_frames} frames are too few to see their own correlations, at least"
-            f" {LEAST_FRAMES} are needed (hundreds to learn anything); give a longer trajectory"
-        )
-    pairs = [term for term in terms_of(potential) if isinstance(term, PairPotential)]
-    if not pairs:
-        return
-    shortest = float(frames.box.min())
-    for term in pairs:
-        if np.isfinite(shortest) and 2.0 * term.cutoff > shortest * (1.0 + 1e-9):
+    kT = survey.source.units.kT(survey.source.state.temperature)
+    for term, untouched in _untouched(survey.statistics, potential):
+        name = f"{term.name}_coefficients"
+        sd = _prior_sd(priors[name])
+        if untouched and sd is not None and sd > SILLY_WIDTH * kT:
             raise InputError(
-                f"{path}: key 'potential.{term.name}.cutoff': {term.cutoff:g} is more than half the shortest box edge"
-                f" ({shortest:g} {frames.units.unit('length')}); shorten the cutoff or use a larger system"
+                f"{path}: key 'prior.{name}': a standard deviation of {sd:g} ({sd / kT:.0f} kT) on {len(untouched)}"
+                f" coefficients that no data touch says nothing about them; use `smoothness`, or at most"
+                f" {SILLY_WIDTH:g} kT"
             )
-    types = sorted(set(frames.topology.site_types))
-    if len(types) > 1:
-        raise InputError(
-            f"{path}: key 'data': the sites are of {len(types)} types ({', '.join(types)}), but pair potentials here"
-            " act between sites of one type; map to one site per molecule"
-        )
-    if np.ptp(frames.box, axis=0).max(initial=0.0, where=np.isfinite(frames.box).all()) > 1e-6 * shortest:
-        raise InputError(
-            f"{path}: key 'data': the box changes from frame to frame; use a run at constant volume"
-        )
 
 
-def preflight(
-    frames: Frames, statistics: SufficientStatistics, potential: Potential, *, warnings: Sequence[str] = ()
-) -> list[Check]:
+def preflight(survey: Survey, potential: Potential, priors: Priors) -> list[Check]:
     """Checks on data and model, worst news included, nothing raised."""
-    checks = [*_length(frames, statistics), _temperature_forces(frames)]
-    first = 0
-    for term in terms_of(potential):
-        if isinstance(term, SplinePair):
-            checks.append(_reach(frames, statistics, term, first=first))
-        first += len(term.coefficients())
-    checks.append(_effect(statistics, potential))
-    checks += [Check("mapping", "failed", None, None, text) for text in warnings]
-    return [check for check in checks if check is not None]
+    checks = [*_length(survey.statistics), _temperature_forces(survey)]
+    checks += sampled_distances(survey, potential, priors)
+    checks.append(_effect(survey.statistics, potential))
+    return checks + [Check("mapping", "failed", None, None, text) for text in survey.source.warnings]
 
 
-def _length(frames: Frames, statistics: SufficientStatistics) -> list[Check]:
+def _length(statistics: SufficientStatistics) -> list[Check]:
     lengths = statistics.trajectory_lengths()
     varying = statistics.features[:, statistics.features.std(axis=0) > 0]
     if not varying.size:
@@ -77,13 +62,14 @@ def _length(frames: Frames, statistics: SufficientStatistics) -> list[Check]:
             )
         ]
     g = statistical_inefficiency(varying, lengths=lengths)
-    independent = frames.n_frames / float(g.max())
+    independent = statistics.n_frames / float(g.max())
     verdict = "passed" if independent >= 40 else "failed"
     checks = [
         Check(
             "independent frames", verdict, independent, 40.0,
-            f"{frames.n_frames} frames in {len(lengths)} trajectories are worth {independent:.0f} independent ones for"
-            f" the slowest statistic, {frames.n_frames / float(np.median(g)):.0f} for the median one.",
+            f"{statistics.n_frames} frames in {len(lengths)} {'trajectory' if len(lengths) == 1 else 'trajectories'} are"
+            f" worth {independent:.0f} independent ones for the slowest statistic,"
+            f" {statistics.n_frames / float(np.median(g)):.0f} for the median one.",
         )
     ]  # fmt: skip
     agreement = trajectory_agreement(varying, lengths)
@@ -101,22 +87,25 @@ def _length(frames: Frames, statistics: SufficientStatistics) -> list[Check]:
             total = statistics.features[first : first + n]
             worst = max(worst, equilibration_cut(total @ total.std(axis=0).clip(1e-300) ** -1).start / n)
         first += n
-    checks.append(
-        Check("equilibration", "passed" if worst < 0.3 else "failed", worst, 0.3,
-              f"The best cut drops {100 * worst:.0f} % of a trajectory as equilibration; set data.start to cut it.")
-    )  # fmt: skip
+    percent = f"{100 * worst:.0f}"
+    cut = (
+        "No trajectory begins with an equilibration worth cutting."
+        if percent == "0"
+        else f"The best cut drops {percent} % of a trajectory as equilibration; set data.start to cut it."
+    )
+    checks.append(Check("equilibration", "passed" if worst < 0.3 else "failed", worst, 0.3, cut))
     return checks
 
 
-def _temperature_forces(frames: Frames) -> Check:
+def _temperature_forces(survey: Survey) -> Check:
     """Units: forces must be of the size that thermal motion over molecular distances makes."""
-    if frames.forces is None or frames.n_sites < 2:
+    if survey.force_sd is None or survey.n_sites < 2:
         return Check(
             "forces", "not tested", None, None, "The frames carry no forces; the start uses positions alone."
         )
-    volume = float(np.prod(frames.box[0])) if np.isfinite(frames.box).all() else np.inf
-    spacing = (volume / frames.n_sites) ** (1.0 / 3.0)
-    ratio = float(frames.forces.std()) * spacing / frames.units.kT(frames.state.temperature)
+    volume = float(np.prod(survey.box)) if np.isfinite(survey.box).all() else np.inf
+    spacing = (volume / survey.n_sites) ** (1.0 / 3.0)
+    ratio = survey.force_sd * spacing / survey.source.units.kT(survey.source.state.temperature)
     good = 0.5 < ratio < 500.0
     return Check(
         "units", "passed" if good else "failed", ratio, 500.0,
@@ -125,18 +114,47 @@ def _temperature_forces(frames: Frames) -> Check:
     )  # fmt: skip
 
 
-def _reach(frames: Frames, statistics: SufficientStatistics, term: SplinePair, *, first: int) -> Check:
-    """Which knots the data touch; `first` is the column of the term's first feature."""
-    columns = statistics.features[:, first : first + len(term.knots) - 1]
-    untouched = [f"{r:.3f}" for r, s in zip(term.centres(), columns.std(axis=0), strict=True) if s == 0.0]
-    unit = frames.units.unit("length")
-    if not untouched:
-        return Check("sampled distances", "passed", 0.0, None, f"Data touch every knot of '{term.name}'.")
-    return Check(
-        "sampled distances", "passed", float(len(untouched)), None,
-        f"No data touch {len(untouched)} knots of '{term.name}' ({', '.join(untouched)} {unit}); core and smoothness"
-        " prior hold them.",
-    )  # fmt: skip
+def sampled_distances(survey: Survey, potential: Potential, priors: Priors) -> list[Check]:
+    """Which knots the data touch, and what holds the others."""
+    checks = []
+    units = survey.source.units
+    kT = units.kT(survey.source.state.temperature)
+    for term, untouched in _untouched(survey.statistics, potential):
+        knots = f"knot of '{term.name}'" if len(untouched) == 1 else f"knots of '{term.name}'"
+        places = f"{', '.join(f'{r:.3f}' for r in untouched)} {units.unit('length')}"
+        sd = _prior_sd(priors[f"{term.name}_coefficients"])
+        if not untouched:
+            verdict, sentence = "passed", f"Data touch every knot of '{term.name}'."
+        elif sd is None:
+            verdict = "passed"
+            sentence = (
+                f"No data touch {len(untouched)} {knots} ({places}); core and smoothness prior hold them."
+            )
+        else:
+            verdict = "failed"
+            sentence = (
+                f"No data touch {len(untouched)} {knots} ({places}), and their prior is not a smoothness prior: each"
+                f" coefficient is free by {sd / kT:.3g} kT whatever its neighbours are; use `smoothness`."
+            )
+        checks.append(Check("sampled distances", verdict, float(len(untouched)), None, sentence))
+    return checks
+
+
+def _untouched(
+    statistics: SufficientStatistics, potential: Potential
+) -> Iterator[tuple[SplinePair, list[float]]]:
+    """Every spline of the potential, and the distances of its coefficients that no data touch [length]."""
+    first = 0  # column of the term's first feature
+    for term in terms_of(potential):
+        if isinstance(term, SplinePair):
+            spread = statistics.features[:, first : first + len(term.knots) - 1].std(axis=0)
+            yield term, [float(r) for r, s in zip(term.centres(), spread, strict=True) if s == 0.0]
+        first += len(term.coefficients())
+
+
+def _prior_sd(prior: ParameterPrior) -> float | None:
+    """Standard deviation of a coefficient's own prior; None where a smoothness prior ties it to its neighbours."""
+    return None if isinstance(prior, Smoothness) else float(np.sqrt(np.max(np.asarray(prior.variance))))
 
 
 def _effect(statistics: SufficientStatistics, potential: Potential) -> Check:

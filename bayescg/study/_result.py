@@ -1,7 +1,7 @@
 """From a finished inference to the DataTree that is stored: groups, checks, statement."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,6 @@ import xarray as xr
 
 from bayescg import analysis, inference
 from bayescg.data import (
-    Frames,
     UnitSystem,
     radial_distribution,
     statistical_inefficiency,
@@ -21,27 +20,32 @@ from bayescg.inference import FitResult, Prior
 from bayescg.physics import PairPotential, Potential, ReferenceBank, SufficientStatistics
 from bayescg.physics._potential import terms_of
 from bayescg.physics._result import Result
+from bayescg.study._build import ParameterPrior
 from bayescg.study._schema import ModelFile
+from bayescg.study._survey import Survey
 
 
 class Loaded(NamedTuple):
     """Data and model of a study, ready for inference.
 
     Attributes:
-        frames: the mapped frames.
-        statistics: their sufficient statistics.
+        survey: what was kept of the mapped frames.
         potential: the potential with the model file's values.
         prior: the prior.
-        warnings: of the mapping.
-        mapping: largest difference and number of frames of the comparison with atomistic files, or None.
+        parameter_priors: of each parameter.
+        mapping: the comparison with atomistic files, or None.
     """
 
-    frames: Frames
-    statistics: SufficientStatistics
+    survey: Survey
     potential: Potential
     prior: Prior
-    warnings: tuple[str, ...]
-    mapping: tuple[float, int] | None
+    parameter_priors: Mapping[str, ParameterPrior]
+    mapping: analysis.Check | None
+
+    @property
+    def statistics(self) -> SufficientStatistics:
+        """The sufficient statistics of the mapped frames."""
+        return self.survey.statistics
 
 
 class ResultBuilder:
@@ -52,8 +56,7 @@ class ResultBuilder:
         units: its unit system.
         loaded: data and model.
         fit: the inference's outcome.
-        distance_edges: edges of the g(r) bins [length], or None where there is no g(r).
-        mapping_checks: checks of the mapping to repeat in the result.
+        data_checks: checks of data and mapping to repeat in the result.
     """
 
     def __init__(
@@ -63,11 +66,10 @@ class ResultBuilder:
         loaded: Loaded,
         fit: FitResult,
         *,
-        distance_edges: np.ndarray | None,
-        mapping_checks: Sequence[analysis.Check],
+        data_checks: Sequence[analysis.Check],
     ):
         self.model, self.units, self.loaded, self.fit = model, units, loaded, fit
-        self.distance_edges, self.mapping_checks = distance_edges, mapping_checks
+        self.data_checks = data_checks
 
     def tree(self, seed: int) -> xr.DataTree:
         """The DataTree without its provenance."""
@@ -91,7 +93,7 @@ class ResultBuilder:
             fit.bank, np.asarray(jax.vmap(lambda z: prior.potential(z).coefficients())(some))
         )
         checks += analysis.bank_checks(fit, float(np.nanmax(identified.independent_frames)), k_hat)
-        checks += [analysis.bias_check(fit), analysis.data_check(identified), *self.mapping_checks]
+        checks += [analysis.bias_check(fit), analysis.data_check(identified), *self.data_checks]
         sentences = analysis.statement(
             fit, identified, n_frames=statistics.n_frames, coordinates=[names[i] for i in parameters], checks=checks,
             agreement_z=_agreement(statistics), n_trajectories=len(statistics.trajectory_lengths()),
@@ -110,18 +112,18 @@ class ResultBuilder:
     def _structure(self, prior_draws: np.ndarray) -> tuple[dict[str, xr.Dataset], list[str]]:
         """g(r), pressure and potential curves at draws, beside the data's."""
         loaded, fit = self.loaded, self.fit
-        prior, frames, units = loaded.prior, loaded.frames, self.units
-        edges = self.distance_edges
+        prior, survey, units = loaded.prior, loaded.survey, self.units
+        edges = survey.distance_edges
         assert edges is not None
         coefficients = jax.jit(jax.vmap(lambda z: prior.potential(z).coefficients()))
         flat = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])
         chosen = flat[np.linspace(0, len(flat) - 1, min(self.model.prediction.draws, len(flat))).astype(int)]
         eta = np.asarray(coefficients(jnp.asarray(chosen)))
         system = analysis.System(
-            frames.n_sites, float(np.prod(frames.box[0])), self.model.temperature, units, edges
+            survey.n_sites, float(np.prod(survey.box)), self.model.temperature, units, edges
         )
         predicted = analysis.predict_structure(fit.bank, eta, system)
-        observed = radial_distribution(frames, edges=edges, exclude="nothing")
+        observed = radial_distribution(survey.source, edges=edges, exclude="nothing")
         centres = (edges[1:] + edges[:-1]) / 2.0
         length, energy, pressure = (units.unit(q) for q in ("length", "energy", "pressure"))
         r = ("r", centres, {"units": length})
@@ -134,10 +136,11 @@ class ResultBuilder:
             ),
         }
         known, error = None, 0.0
-        if frames.pressure is not None:
-            g = float(statistical_inefficiency(frames.pressure, lengths=frames.trajectory_lengths())[0])
-            known = float(frames.pressure.mean())
-            error = float(frames.pressure.std(ddof=1) * np.sqrt(g / frames.n_frames))
+        if survey.pressure is not None:
+            lengths = survey.statistics.trajectory_lengths()
+            g = float(statistical_inefficiency(survey.pressure, lengths=lengths)[0])
+            known = float(survey.pressure.mean())
+            error = float(survey.pressure.std(ddof=1) * np.sqrt(g / survey.n_frames))
             data["pressure"] = ((), known, {"units": pressure})
             data["pressure_se"] = ((), error, {"units": pressure, "long_name": "standard error of the mean"})
         distance = self._distance_grid()
@@ -163,15 +166,9 @@ class ResultBuilder:
                 attrs={"calibration": inference.CALIBRATION},
             ),
         }
-        low, high = np.quantile(predicted.rdf, [0.05, 0.95], axis=0)
-        slack = 2.0 * observed["rdf_se"].values
-        values = observed["rdf"].values
-        inside = (values >= low - slack) & (values <= high + slack)
-        used = values > 1e-3
-        share = float(inside[used].mean())
+        values, errors = observed["rdf"].values, observed["rdf_se"].values
         sentences = [
-            f"g(r) of the data lies inside the 90 % predictive band, widened by two standard errors of the data, in"
-            f" {100 * share:.0f} % of the bins.",
+            analysis.rdf_sentence(values, errors, predicted.rdf, r=centres, cutoff=float(distance[-1])),
             analysis.pressure_sentence(predicted.pressure, known, error, pressure),
         ]
         return groups, sentences
@@ -179,8 +176,7 @@ class ResultBuilder:
     def _distance_grid(self) -> np.ndarray:
         loaded = self.loaded
         reach = max(t.cutoff for t in terms_of(loaded.potential) if isinstance(t, PairPotential))
-        counts = loaded.statistics.pair_counts.sum(axis=0)
-        edges = self.distance_edges
+        counts, edges = loaded.survey.pair_counts, loaded.survey.distance_edges
         assert edges is not None
         first = float(edges[int(np.argmax(counts > 0))])
         return np.linspace(max(0.85 * first, 0.05 * reach), reach, 400)

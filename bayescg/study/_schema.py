@@ -1,19 +1,45 @@
 """The model file: what its keys mean, checked before anything is computed."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from bayescg.errors import InputError
+from bayescg.study._messages import describe_problem
 
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[Number, Field(gt=0.0)]
+NotNegative = Annotated[Number, Field(ge=0.0)]
+WholeNumber = Annotated[int, Field(strict=True)]
+Count = Annotated[WholeNumber, Field(ge=1)]
+Seed = Annotated[WholeNumber, Field(ge=0, le=2**32 - 1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _check_weights(value: object) -> object:
+    """Weights by name or as numbers; one check for both, so that the error speaks of what is allowed."""
+    numbers = value if isinstance(value, list | tuple) else ()
+    good = all(isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) for w in numbers)
+    if value in ("mass", "geometry") or (numbers and good and sum(numbers) > 0):
+        return value
+    raise ValueError(
+        "expected 'mass', 'geometry' or a list of numbers with a positive sum, one for each selected atom of the bead"
+    )
 
 
 class BeadTable(_Table):
@@ -21,7 +47,9 @@ class BeadTable(_Table):
 
     name: str
     selection: str
-    weights: Literal["mass", "geometry"] = "mass"
+    weights: Annotated[Literal["mass", "geometry"] | tuple[float, ...], BeforeValidator(_check_weights)] = (
+        "mass"
+    )
 
 
 class MappingTable(_Table):
@@ -47,7 +75,7 @@ class DataTable(_Table):
     frames: tuple[Path, ...] = ()
     raw: RawTable | None = None
     compare: RawTable | None = None
-    start: Annotated[int, Field(ge=0)] = 0
+    start: Annotated[WholeNumber, Field(ge=0)] = 0
     stop: Count | None = None
     stride: Count = 1
 
@@ -69,7 +97,7 @@ class SplineTable(_Table):
     spacing: Positive
     outer_spacing: Positive | None = None
     core_distance: Positive
-    core_strength: Annotated[float, Field(ge=0.0)]
+    core_strength: NotNegative
 
     @model_validator(mode="after")
     def _knots(self) -> "SplineTable":
@@ -114,7 +142,7 @@ class WcaTable(_Table):
     sigma: Positive
     inner: Positive
     cutoff: Positive
-    nodes: Annotated[int, Field(ge=16)] = 512
+    nodes: Annotated[WholeNumber, Field(ge=16)] = 512
 
     @model_validator(mode="after")
     def _range(self) -> "WcaTable":
@@ -127,7 +155,7 @@ class DoubleWellTable(_Table):
     """`[potential.NAME]` with `kind = "double-well"`."""
 
     kind: Literal["double-well"]
-    t1: float
+    t1: Number
     t2: Positive
 
 
@@ -142,10 +170,10 @@ class DistributionTable(_Table):
     distribution: Literal[
         "normal", "lognormal", "halfnormal", "gamma", "uniform", "truncated-normal", "exponential"
     ]
-    loc: float | None = None
+    loc: Number | None = None
     scale: Positive | None = None
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    high: Number | None = None
     concentration: Positive | None = None
     rate: Positive | None = None
 
@@ -159,7 +187,7 @@ class SmoothnessTable(_Table):
 
     smoothness: Positive
     spread: Positive = 1.0
-    steepness: Annotated[float, Field(ge=0.0)] = 3.0
+    steepness: NotNegative = 3.0
 
 
 def _prior_kind(table: object) -> str | None:
@@ -187,7 +215,7 @@ class SimulationTable(_Table):
     time_step: Positive
     friction: Positive
     stride: Count
-    replicas: Annotated[int, Field(ge=2)] = 16
+    replicas: Annotated[WholeNumber, Field(ge=2)] = 16
     equilibration: Count = 10
 
 
@@ -196,22 +224,22 @@ class InferenceTable(_Table):
 
     start: Literal["force-matching", "score-matching", "guess"] = "score-matching"
     start_frames: Count = 300
-    seed: Annotated[int, Field(ge=0)] = 1
-    chains: Annotated[int, Field(ge=2)] = 4
+    seed: Seed = 1
+    chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400
-    draws: Annotated[int, Field(ge=50)] = 500
-    search_samples: Annotated[int, Field(ge=20)] = 40
+    draws: Annotated[WholeNumber, Field(ge=50)] = 500
+    search_samples: Annotated[WholeNumber, Field(ge=20)] = 40
     max_search: Count = 30
     verification_draws: Count = 8
-    max_verification_samples: Annotated[int, Field(ge=20)] = 2000
-    max_rounds: Annotated[int, Field(ge=0)] = 5
+    max_verification_samples: Annotated[WholeNumber, Field(ge=20)] = 2000
+    max_rounds: Annotated[WholeNumber, Field(ge=0)] = 5
 
 
 class PredictionTable(_Table):
     """`[prediction]`: what is predicted at posterior draws."""
 
     rdf_bin: Positive = 0.01
-    draws: Annotated[int, Field(ge=20)] = 400
+    draws: Annotated[WholeNumber, Field(ge=20)] = 400
 
 
 class ModelFile(_Table):
@@ -264,28 +292,10 @@ def parse_model_file(text: str, path: Path) -> ModelFile:
         InputError: as `read_model_file`.
     """
     try:
-        return ModelFile.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}; mend that line") from error
+    try:
+        return ModelFile.model_validate(document)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    details = error.errors()
-    first = min(details, key=lambda d: (d["type"] != "extra_forbidden", len(d["loc"])))
-    place = list(first["loc"])
-    if len(place) > 2 and place[0] in ("potential", "prior"):
-        del place[2]  # pydantic puts the kind of the table there, which is no key of the file
-    if first["type"] == "union_tag_not_found":
-        return f"key '{'.'.join(map(str, place))}.kind' is missing: add it"
-    key = ".".join(map(str, place))
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}': remove it or correct its spelling{more}"
-    if first["type"] == "missing":
-        return f"key '{key}' is missing: add it{more}"
-    found = first["input"]
-    shown = "" if isinstance(found, dict) else f", found {found!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    return (f"key '{key}': " if key else "") + f"{message}{shown}{more}"
+        raise InputError(f"{path}: {describe_problem(error, document)}") from error

@@ -16,27 +16,22 @@ import xarray as xr
 
 import bayescg
 from bayescg import analysis, inference, output
-from bayescg.data import (
-    Frames,
-    UnitSystem,
-    get_unit_system,
-)
+from bayescg.data import UnitSystem, get_unit_system
 from bayescg.errors import InputError
 from bayescg.inference import Checkpoints, FitSettings, Fitter, Problem
-from bayescg.physics import (
-    PairPotential,
-    Potential,
-    SimulationSettings,
-    Simulator,
-    reduce,
-)
+from bayescg.physics import PairPotential, SimulationSettings, Simulator
 from bayescg.physics._potential import terms_of
 from bayescg.progress import Progress, SilentProgress
-from bayescg.study._build import build_potential, build_prior, compare_mapping, load_frames
+from bayescg.study._build import build_potential, build_prior, parameter_priors
 from bayescg.study._clock import StageClock
-from bayescg.study._preflight import preflight, refuse_unusable
+from bayescg.study._compare import compare_mapping
+from bayescg.study._inspect import Inspector
+from bayescg.study._output_folder import RECORD, claim_folder, refuse_used_folder
+from bayescg.study._preflight import preflight, refuse_wide_priors, sampled_distances
 from bayescg.study._result import Loaded, ResultBuilder
 from bayescg.study._schema import ModelFile, parse_model_file, read_model_file
+from bayescg.study._sources import open_data
+from bayescg.study._survey import survey_frames
 
 
 class Study:
@@ -75,8 +70,8 @@ class Study:
         """
         _require_64_bit()
         loaded = self._load(StageClock(SilentProgress()))
-        checks = preflight(loaded.frames, loaded.statistics, loaded.potential, warnings=loaded.warnings)
-        return checks + self._mapping_check(loaded)
+        checks = preflight(loaded.survey, loaded.potential, loaded.parameter_priors)
+        return checks + [check for check in [loaded.mapping] if check is not None]
 
     def run(
         self, folder: Path, *, progress: Progress | None = None, seed: int | None = None, quick: bool = False
@@ -90,21 +85,16 @@ class Study:
             quick: a test of the pipeline with little simulation, marked as such in the result.
 
         Raises:
-            InputError: bad input, or the folder holds another run.
+            InputError: bad input, or the folder is not a new or empty one.
         """
         _require_64_bit()
-        record = folder / "run.json"
-        if (folder / output.RESULT_FILE).exists() or record.exists():
-            raise InputError(
-                f"{folder}: holds another run; choose another folder with -o, remove it, or go on with"
-                f" `bayescg resume {folder}`"
-            )
+        refuse_used_folder(folder)
         seed = self.model.inference.seed if seed is None else seed
         clock = StageClock(progress or SilentProgress())
         loaded = self._load(clock)
-        folder.mkdir(parents=True, exist_ok=True)
+        refuse_wide_priors(loaded.survey, loaded.potential, loaded.parameter_priors, path=self.path)
         description = {"model": str(self.path.resolve()), "text": self.text, "seed": seed, "quick": quick}
-        inference.write_atomically(record, json.dumps(description).encode())
+        claim_folder(folder, json.dumps(description))
         return self._infer(loaded, folder, clock, seed=seed, quick=quick)
 
     @classmethod
@@ -112,12 +102,12 @@ class Study:
         """Go on with a run that was stopped; the result is the one it would have had.
 
         Raises:
-            InputError: the folder holds no run, or the data have changed.
+            InputError: the folder holds no run, its model file is gone, or the data have changed.
         """
         _require_64_bit()
         if (folder / output.RESULT_FILE).is_file():
             return output.open_result(folder)
-        record = folder / "run.json"
+        record = folder / RECORD
         if not record.is_file():
             raise InputError(f"{folder}: holds no run to resume (no run.json); start one with `bayescg run`")
         try:
@@ -126,6 +116,11 @@ class Study:
             seed, quick = description["seed"], description["quick"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{record}: damaged ({error}); start the run again in a new folder") from error
+        if not path.is_file():
+            raise InputError(
+                f"{record}: the model file that it names, {path}, is gone; put it and its data back, or write their new"
+                ' place into its key "model"'
+            )
         study = cls(parse_model_file(text, path), text, path)
         clock = StageClock(progress or SilentProgress())
         return study._infer(study._load(clock), folder, clock, seed=seed, quick=quick)
@@ -133,45 +128,37 @@ class Study:
     # Stages ---------------------------------------------------------------------------------------------------
 
     def _load(self, clock: StageClock) -> Loaded:
-        model, folder = self.model, self.path.parent
-        potential = build_potential(model)
-        prior = build_prior(model, potential, self.units, path=self.path)
-        with clock.stage("reading frames", "read"):
-            frames, warnings = load_frames(model, folder, self.units)
-        refuse_unusable(frames, potential, path=self.path)
-        with clock.stage("mapping", "map"):
-            mapping = compare_mapping(model, frames, folder, self.units)
-        with clock.stage("reducing frames to statistics", "reduce"):
-            edges = self._distance_edges(frames, potential)
-            statistics = reduce(frames.blocks(64), potential, distance_edges=edges)
-        return Loaded(frames, statistics, potential, prior, warnings, mapping)
-
-    def _distance_edges(self, frames: Frames, potential: Potential) -> np.ndarray | None:
-        if frames.dim != 3 or not all(isinstance(t, PairPotential) for t in terms_of(potential)):
-            return None
-        reach = max(t.cutoff for t in terms_of(potential) if isinstance(t, PairPotential))
-        if np.isfinite(frames.box).all():
-            reach = float(frames.box.min()) / 2.0
-        width = self.model.prediction.rdf_bin
-        return width * np.arange(int(np.floor(reach / width + 1e-9)) + 1)
-
-    def _mapping_check(self, loaded: Loaded) -> list[analysis.Check]:
-        if loaded.mapping is None:
-            return []
-        worst, compared = loaded.mapping
-        unit = self.units.unit("length")
-        good = compared > 0 and worst < 1e-3 * float(loaded.frames.box.min())
-        return [
-            analysis.Check(
-                "mapping", "passed" if good else "failed", worst, 1e-3 * float(loaded.frames.box.min()),
-                f"{compared} atomistic frames, mapped here, differ from the mapped frames by at most {worst:.1e} {unit}.",
+        model = self.model
+        potential = build_potential(model, path=self.path)
+        priors = parameter_priors(model, potential, self.units, path=self.path)
+        prior = inference.independent_prior(potential, priors)
+        source = open_data(model, self.path, self.units)
+        inspector = Inspector(
+            potential, n_frames=source.n_frames, rdf_bin=model.prediction.rdf_bin, path=self.path
+        )
+        with clock.stage("reading frames and reducing them to statistics", "read"):
+            survey = survey_frames(
+                source,
+                potential,
+                start_frames=model.inference.start_frames,
+                rdf_bin=model.prediction.rdf_bin,
+                inspect=inspector,
             )
-        ]  # fmt: skip
+        clock.move(survey.reduce_seconds, source="read", target="reduce")
+        with clock.stage("mapping", "map"):
+            mapping = compare_mapping(model, survey, path=self.path, units=self.units)
+        return Loaded(survey, potential, prior, priors, mapping)
+
+    def _data_checks(self, loaded: Loaded) -> list[analysis.Check]:
+        """Checks of the pre-flight that a result repeats: the mapping, and knots that nothing holds."""
+        priors = sampled_distances(loaded.survey, loaded.potential, loaded.parameter_priors)
+        mapping = [] if loaded.mapping is None else [loaded.mapping]
+        return mapping + [check for check in priors if check.verdict == "failed"]
 
     def _infer(
         self, loaded: Loaded, folder: Path, clock: StageClock, *, seed: int, quick: bool
     ) -> xr.DataTree:
-        checksum = loaded.frames.checksum()
+        checksum = loaded.survey.checksum
         identity = hashlib.sha256(
             json.dumps([self.text, checksum, bayescg.__version__, jax.__version__, seed, quick]).encode()
         ).hexdigest()
@@ -186,12 +173,7 @@ class Study:
         clock.add(fit.seconds)
         with clock.stage("predicting", "predict"):
             builder = ResultBuilder(
-                self.model,
-                self.units,
-                loaded,
-                fit,
-                distance_edges=self._distance_edges(loaded.frames, loaded.potential),
-                mapping_checks=self._mapping_check(loaded),
+                self.model, self.units, loaded, fit, data_checks=self._data_checks(loaded)
             )
             tree = builder.tree(seed)
         tree.attrs |= self._provenance(checksum, seed=seed, quick=quick)
@@ -209,20 +191,13 @@ class Study:
         saved = checkpoints.load("start")
         if saved is not None:
             return saved["z"]
-        table, prior, frames = self.model.inference, loaded.prior, loaded.frames
-        key = jax.random.key(seed)
-        step = max(1, frames.n_frames // table.start_frames)
-        some = frames[::step] if len(frames.trajectory_lengths()) == 1 else frames
+        table, prior = self.model.inference, loaded.prior
+        key, blocks = jax.random.key(seed), loaded.survey.matching_blocks(32)
         if table.start == "force-matching":
-            if frames.forces is None:
-                raise InputError(
-                    f"{self.path}: key 'inference.start': force matching needs forces, and the frames have none;"
-                    " use 'score-matching'"
-                )
-            equations = inference.force_normal_equations(some.blocks(32), loaded.potential)
+            equations = inference.force_normal_equations(blocks, loaded.potential)
             z = inference.force_matching_mode(equations, prior, key=key).z
         elif table.start == "score-matching":
-            z = inference.score_matching_mode(some.blocks(32), loaded.potential, prior, key=key).z
+            z = inference.score_matching_mode(blocks, loaded.potential, prior, key=key).z
         else:
             sites = dict(prior.sites(jnp.zeros(prior.size)))
             sites.update(loaded.potential.parameter_values())
@@ -231,7 +206,7 @@ class Study:
         return np.asarray(z)
 
     def _problem(self, loaded: Loaded, start: np.ndarray) -> Problem:
-        frames, table = loaded.frames, self.model.simulation
+        survey, table = loaded.survey, self.model.simulation
         settings = SimulationSettings(
             table.time_step,
             table.friction,
@@ -242,22 +217,21 @@ class Study:
         )
         simulator = Simulator(
             loaded.potential,
-            topology=frames.topology,
-            box=frames.box[0],
+            topology=survey.source.topology,
+            box=survey.box,
             units=self.units,
             temperature=self.model.temperature,
             settings=settings,
-            distance_edges=self._distance_edges(frames, loaded.potential),
+            distance_edges=loaded.survey.distance_edges,
         )
         factor, shown = {"ps": (1e-3, "ns"), "fs": (1e-6, "ns")}.get(self.units.time, (1.0, self.units.time))
-        every = max(1, frames.n_frames // 200)
         return Problem(
             loaded.prior,
             loaded.statistics,
             self.units.beta(self.model.temperature),
             simulator,
             start,
-            frames.positions[::every],
+            survey.configurations,
             table.stride * table.time_step * table.replicas * factor,
             shown,
             factor,
@@ -287,8 +261,8 @@ class Study:
         parts = [
             self.model.units,
             self.model.temperature,
-            loaded.frames.box[0].tolist(),
-            loaded.frames.n_sites,
+            loaded.survey.box.tolist(),
+            loaded.survey.n_sites,
         ]
         parts.append({name: table.model_dump() for name, table in self.model.potential.items()})
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
@@ -328,10 +302,28 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
 
     Raises:
         InputError: no result, a model that is not a pair potential, or more draws than there are.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> lines = [
+        ...     'title = "Argon"', 'units = "real"', 'temperature = 85.0', 'data.frames = ["argon.nc"]',
+        ...     'potential.argon = {kind = "lennard-jones", epsilon = 0.24, sigma = 3.4, cutoff = 10.2}',
+        ...     'simulation = {time_step = 20.0, friction = 0.004, stride = 30}',
+        ... ]
+        >>> draws = np.log([[[0.24, 3.4], [0.25, 3.41]]])  # two, of epsilon and sigma
+        >>> unconstrained = xr.Dataset({"z_calibrated": (("chain", "draw", "coordinate"), draws)})
+        >>> tree = xr.DataTree.from_dict({"unconstrained": unconstrained})
+        >>> tree.attrs |= {"schema_version": 1, "model_file_text": "\\n".join(lines), "seed": 1}
+        >>> tree.attrs |= {"title": "Argon", "calibration": "none", "data_checksum": "of no data", "temperature": 85.0}
+        >>> tree.attrs |= {"units": "real", "versions": "{}"}
+        >>> with TemporaryDirectory() as folder:
+        ...     tree.to_netcdf(Path(folder) / output.RESULT_FILE, engine="netcdf4")
+        ...     pair_tables(Path(folder), 2).energy.shape
+        (2, 1000)
     """
     tree = output.open_result(folder)
     model = parse_model_file(tree.attrs["model_file_text"], folder / "posterior.nc")
-    potential = build_potential(model)
+    potential = build_potential(model, path=folder / "posterior.nc")
     units = get_unit_system(model.units)
     terms = terms_of(potential)
     if not all(isinstance(term, PairPotential) for term in terms):
@@ -354,14 +346,15 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
     energy, force = (np.asarray(a) for a in jax.lax.map(curve, jnp.asarray(flat), batch_size=64))
     index = np.linspace(0, len(flat) - 1, n_draws).astype(int)
     ids = [f"{i // z.shape[1]}:{i % z.shape[1]}" for i in index]
-    provenance = {
-        "calibration": tree.attrs["calibration"],
-        "title": tree.attrs["title"],
-        "data_checksum": tree.attrs["data_checksum"],
-        "seed": int(tree.attrs["seed"]),
-    }
     return output.PairTables(
-        distance, energy[index], force[index], energy.mean(axis=0), force.mean(axis=0), ids, units, provenance
+        distance,
+        energy[index],
+        force[index],
+        energy.mean(axis=0),
+        force.mean(axis=0),
+        ids,
+        units,
+        output.table_provenance(tree),
     )
 
 

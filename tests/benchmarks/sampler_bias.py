@@ -23,7 +23,8 @@ from bayescg.inference import read_bank  # noqa: E402
 from bayescg.inference._verify import mean_covariance, shift_matrix  # noqa: E402
 from bayescg.physics import SimulationSettings, Simulator  # noqa: E402
 from bayescg.study import Study  # noqa: E402
-from bayescg.study._build import build_potential, build_prior, load_frames  # noqa: E402
+from bayescg.study._build import build_potential, build_prior  # noqa: E402
+from bayescg.study._sources import open_data  # noqa: E402
 
 
 def main() -> None:
@@ -34,9 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     study = Study.from_file(Path(json.loads((options.run / "run.json").read_text())["model"]))
     model, units = study.model, study.units
-    potential = build_potential(model)
+    potential = build_potential(model, path=study.path)
     prior = build_prior(model, potential, units, path=study.path)
-    frames, _ = load_frames(model, study.path.parent, units)
+    frames = open_data(model, study.path, units)
+    box = next(frames.blocks(1)).box[0]
     bank = read_bank(options.run / "bank.nc")
     result = xr.open_datatree(options.run / "posterior.nc")["unconstrained"]
     z = jnp.asarray(result["map"].values)
@@ -65,7 +67,7 @@ def main() -> None:
     ):
         stride = max(1, round(0.175 / time_step))
         simulator = Simulator(
-            potential, topology=frames.topology, box=frames.box[0], units=units, temperature=model.temperature,
+            potential, topology=frames.topology, box=box, units=units, temperature=model.temperature,
             settings=SimulationSettings(time_step, 5.0, stride, 16, 20, 20, metropolis=metropolis),
         )  # fmt: skip
         (reference,) = simulator.simulate(

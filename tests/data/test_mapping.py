@@ -133,7 +133,11 @@ def test_identity(chains):
 @pytest.mark.parametrize(
     ("mapping", "options", "message"),
     [
-        (Mapping.by_group(selection="name X9"), {}, "'name X9' matches no atoms; atom names here: C1, C2"),
+        (
+            Mapping.by_group(selection="name X9"),
+            {},
+            "'name X9' matches no atoms; select from the atom names here: C1, C2",
+        ),
         (Mapping.by_group("molecule"), {"bonds": False}, "map by residue"),
         (Mapping.by_group(), {"masses": False}, "no masses"),
         (Mapping.named_beads([Bead("A", "name C1 C2", (1.0, 2.0, 3.0))]), {}, "3 weights.*2 atoms"),

@@ -192,7 +192,9 @@ def test_numbers_of_atoms_must_agree(chains, chain_files, tmp_path):
 
 
 def test_selections(chain_files):
-    with pytest.raises(InputError, match="'name OW' matches no atoms; atom names here: C1, C2, C3, C4"):
+    with pytest.raises(
+        InputError, match="'name OW' matches no atoms; select from the atom names here: C1, C2, C3, C4"
+    ):
         opened(chain_files, "chains.pdb", "chains.trr", mapping=Mapping.by_group(selection="name OW"))
     with pytest.raises(InputError, match="'nme C1' can't be used"):
         opened(chain_files, "chains.pdb", "chains.trr", mapping=Mapping.by_group(selection="nme C1"))

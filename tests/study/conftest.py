@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayescg.data import Frames, State, Topology, get_unit_system, write_frames
+from bayescg.cli import main
+from bayescg.data import (
+    Frames,
+    Mapping,
+    State,
+    Topology,
+    get_unit_system,
+    open_trajectory,
+    read_all,
+    write_frames,
+)
 from bayescg.physics import LennardJones
 
 SITES_PER_EDGE, EDGE, CUTOFF, TEMPERATURE = 3, 6.0, 2.5, 1.5
@@ -69,10 +79,15 @@ def lattice(n_frames: int, *, seed: int = 1, spread: float = 0.06) -> np.ndarray
 
 
 def make_frames(
-    n_frames: int, *, edge: float = EDGE, seed: int = 1, trajectory: np.ndarray | None = None
+    n_frames: int,
+    *,
+    edge: float = EDGE,
+    seed: int = 1,
+    spread: float = 0.06,
+    trajectory: np.ndarray | None = None,
 ) -> Frames:
     """Frames with the forces of a Lennard-Jones fluid."""
-    positions = lattice(n_frames, seed=seed)
+    positions = lattice(n_frames, seed=seed, spread=spread)
     potential = LennardJones(1.0, 0.9, cutoff=CUTOFF)
     forces = jax.jit(jax.vmap(lambda x: potential.forces(x, jnp.full(3, edge))))(positions)
     n_sites = positions.shape[1]
@@ -151,6 +166,66 @@ def raw_study(tmp_path: Path) -> Callable[..., Path]:
             assert model.count(old) == 1
             model = model.replace(old, new)
         (folder / "model.toml").write_text(model)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys) -> Callable[..., str]:
+    """Runs a command that must fail in one line with all these words, and that must change no file."""
+
+    def run(arguments: list[str | Path], *words: str) -> str:
+        capsys.readouterr()
+        before = contents(tmp_path)
+        assert main([str(a) for a in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        message = one_error_line(err)
+        for word in words:
+            assert word in message, f"{word!r} is not in: {message}"
+        assert contents(tmp_path) == before
+        return message
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes."""
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def one_error_line(err: str) -> str:
+    """The last line; those before it tell stages."""
+    lines = [line for line in err.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("bayescg: error: ")]
+    assert errors == lines[-1:], err
+    assert "Traceback" not in err
+    return errors[0]
+
+
+@pytest.fixture
+def compared_study(raw_study) -> Callable[..., Path]:
+    """A study of mapped frames that names the atomistic files of `raw_study` in `[data.compare]`."""
+
+    def write(
+        changes: dict[str, str] | None = None,
+        *,
+        n_frames: int = 60,
+        change: Callable[[Frames], Frames] = lambda frames: frames,
+    ) -> Path:
+        folder = raw_study(
+            {"[data.raw]": '[data]\nframes = ["mapped.nc"]\n\n[data.compare]', **(changes or {})},
+            n_frames=n_frames,
+        )
+        source = open_trajectory(
+            folder / "atoms.gro",
+            [folder / "atoms.xtc"],
+            units=get_unit_system("gromacs"),
+            temperature=300.0,
+            mapping=Mapping.by_group("residue", "geometry"),
+        )
+        write_frames(change(read_all(source)), folder / "mapped.nc")
         return folder
 
     return write

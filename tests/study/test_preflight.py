@@ -1,14 +1,18 @@
 """The pre-flight: what a look at data and model finds, and what it refuses."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bayescg.data import Mapping as BeadMapping
-from bayescg.data import Topology, get_unit_system, open_trajectory, read_all, write_frames
+from bayescg.data import Topology
 from bayescg.errors import InputError
+from bayescg.physics import SufficientStatistics
+from bayescg.progress import SilentProgress
 from bayescg.study import Study
+from bayescg.study._clock import StageClock
+from bayescg.study._preflight import _length, refuse_wide_priors, sampled_distances
 
 SPLINE = """\
 kind = "spline"
@@ -136,21 +140,134 @@ def test_a_box_that_changes_is_refused(study, many):
         checks_of(study(data=changing))
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.05])
-def test_mapped_frames_are_compared_with_the_atomistic_ones(raw_study, shift):
-    """What `[data.compare]` names is mapped again and held against the mapped frames of the same times."""
-    folder = raw_study({"[data.raw]": '[data]\nframes = ["mapped.nc"]\n\n[data.compare]'}, n_frames=60)
-    source = open_trajectory(
-        folder / "atoms.gro",
-        [folder / "atoms.xtc"],
-        units=get_unit_system("gromacs"),
-        temperature=300.0,
-        mapping=BeadMapping.by_group("residue", "geometry"),
+WIDE = """\
+[prior.fluid_coefficients]
+distribution = "normal"
+loc = 0.0
+scale = {scale}
+
+[simulation]"""
+
+
+def with_normal_prior(study, many, kT: float):
+    """The spline with independent normal coefficients, so many kT wide."""
+    scale = kT * many.state.temperature
+    return study({LENNARD_JONES: SPLINE, "[simulation]": WIDE.format(scale=scale)}, data=many)
+
+
+def test_knots_that_nothing_holds_fail(study, many):
+    """The sentence follows the prior in the model file: a normal one without smoothness holds no neighbour."""
+    check = checks_of(with_normal_prior(study, many, 5.0))["sampled distances"]
+    assert check.verdict == "failed" and check.value > 0
+    assert "their prior is not a smoothness prior" in check.sentence and "free by 5 kT" in check.sentence
+    assert "smoothness prior hold" not in check.sentence
+
+
+def test_a_run_refuses_a_silly_prior_on_knots_that_no_data_touch(study, many, refused, tmp_path):
+    folder = with_normal_prior(study, many, 101.0)
+    refused(
+        ["run", folder, "-o", tmp_path / "out"],
+        f"{folder / 'model.toml'}: key 'prior.fluid_coefficients': a standard deviation of 151.5 (101 kT)",
+        "no data touch", "use `smoothness`, or at most 100 kT",
+    )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+    assert checks_of(folder)["sampled distances"].verdict == "failed"
+
+
+@pytest.mark.parametrize("kT", [99.0, 101.0])
+def test_how_wide_is_silly(study, many, kT):
+    study_ = Study.from_file(with_normal_prior(study, many, kT))
+    loaded = study_._load(StageClock(SilentProgress()))
+    refusal = pytest.raises(InputError, match="says nothing") if kT > 100.0 else nullcontext()
+    with refusal:
+        refuse_wide_priors(loaded.survey, loaded.potential, loaded.parameter_priors, path=study_.path)
+
+
+def test_a_wide_prior_on_knots_that_data_touch_is_no_matter(study, make_frames):
+    """Only what no data touch needs to be held."""
+    folder = with_normal_prior(study, make_frames(160, spread=0.3), 101.0)
+    text = (folder / "model.toml").read_text().replace("inner = 0.5", "inner = 0.7")
+    (folder / "model.toml").write_text(text.replace("core_distance = 0.6", "core_distance = 0.7"))
+    study_ = Study.from_file(folder)
+    loaded = study_._load(StageClock(SilentProgress()))
+    (check,) = sampled_distances(loaded.survey, loaded.potential, loaded.parameter_priors)
+    assert check.verdict == "passed" and "Data touch every knot" in check.sentence
+    refuse_wide_priors(loaded.survey, loaded.potential, loaded.parameter_priors, path=study_.path)
+
+
+def test_one_trajectory_and_two(study, make_frames):
+    """Grammar; and nothing is advised where there is nothing to do."""
+    checks = checks_of(study(data=make_frames(160)))
+    assert "160 frames in 1 trajectory are worth" in checks["independent frames"].sentence
+
+
+def test_an_equilibration_is_told_only_where_there_is_one(study, make_frames):
+    checks = checks_of(study(data=make_frames(160, seed=3)))
+    check = checks["equilibration"]
+    assert ("data.start" in check.sentence) == (round(100 * check.value) > 0)
+    still = _length(
+        SufficientStatistics(
+            np.random.default_rng(0).normal(size=(2000, 1)), np.zeros((2000, 1)), np.zeros((2000, 0)),
+            np.zeros(2000, int),
+        )
+    )  # fmt: skip
+    (check,) = [c for c in still if c.name == "equilibration"]
+    assert (
+        check.value < 0.005 and check.sentence == "No trajectory begins with an equilibration worth cutting."
     )
-    mapped = read_all(source)
-    moved = mapped.positions.copy()
-    moved[5, 2] += shift
-    write_frames(replace(mapped, positions=moved), folder / "mapped.nc")
-    check = checks_of(folder)["mapping"]
+
+
+# [data.compare] --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05])
+def test_mapped_frames_are_compared_with_the_atomistic_ones(compared_study, shift):
+    """What `[data.compare]` names is mapped again and held against the mapped frames of the same times."""
+
+    def move(frames):
+        moved = frames.positions.copy()
+        moved[5, 2] += shift
+        return replace(frames, positions=moved)
+
+    check = checks_of(compared_study(change=move))["mapping"]
     assert check.verdict == ("passed" if shift == 0.0 else "failed")
-    assert check.sentence.startswith("60 atomistic frames") and check.value == pytest.approx(shift, abs=2e-6)
+    assert check.sentence.startswith(
+        "60 atomistic frames, mapped here, differ from the mapped frames by at most"
+    )
+    assert check.value == pytest.approx(shift, abs=2e-6)
+
+
+def test_frames_are_paired_by_time_wherever_they_stand(compared_study):
+    """Many mapped frames in two trajectories, the second with the times of the atomistic piece, backwards."""
+
+    def longer(frames):
+        other = replace(frames, positions=frames.positions + 0.7, time=frames.time + 1000.0)
+        parts = [other] * 3 + [frames[30:], frames[:30]]
+        return type(frames).concatenate([replace(p, trajectory=np.zeros(len(p), int)) for p in parts])
+
+    check = checks_of(compared_study(change=longer))["mapping"]
+    assert check.verdict == "passed" and check.sentence.startswith("60 atomistic frames")
+
+
+def test_no_times_in_common_is_told_as_such(compared_study):
+    check = checks_of(compared_study(change=lambda frames: replace(frames, time=frames.time + 500.0)))[
+        "mapping"
+    ]
+    assert check.verdict == "failed" and check.value is None
+    assert (
+        "No atomistic frame has the time of a mapped one (atomistic 0 to 59, mapped 500 to 559 ps)"
+        in check.sentence
+    )
+    assert "name in data.compare the run" in check.sentence
+
+
+def test_a_single_common_time(compared_study):
+    check = checks_of(compared_study(change=lambda frames: replace(frames, time=frames.time + 59.0)))[
+        "mapping"
+    ]
+    assert check.sentence.startswith("1 atomistic frame, mapped here, differs from the mapped frame by")
+
+
+def test_frames_without_times_can_not_be_compared(compared_study):
+    check = checks_of(compared_study(change=lambda frames: replace(frames, time=None)))["mapping"]
+    assert check.verdict == "not tested" and "The mapped frames carry no times" in check.sentence

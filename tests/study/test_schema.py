@@ -12,8 +12,9 @@ from bayescg.data import Bead, Mapping, get_unit_system
 from bayescg.errors import InputError
 from bayescg.physics import DoubleWell, LennardJones, SplinePair, SumPotential, WeeksChandlerAndersen
 from bayescg.study import ModelFile, read_model_file
-from bayescg.study._build import build_mapping, build_potential, build_prior
+from bayescg.study._build import build_potential, build_prior
 from bayescg.study._schema import parse_model_file
+from bayescg.study._sources import build_mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("model.toml")
@@ -50,7 +51,7 @@ def test_every_model_of_the_repository_is_valid(folder):
     model, text = read_model_file(folder / "model.toml")
     assert text == (folder / "model.toml").read_text()
     assert all((folder / file).is_file() for file in model.data.frames)
-    build_prior(model, build_potential(model), get_unit_system(model.units), path=HERE)
+    build_prior(model, build_potential(model, path=HERE), get_unit_system(model.units), path=HERE)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
@@ -89,23 +90,23 @@ def test_a_model_file_cannot_be_changed():
 
 
 def test_spline():
-    potential = build_potential(model_of(SPLINE))
+    potential = build_potential(model_of(SPLINE), path=HERE)
     assert isinstance(potential, SplinePair) and potential.name == "water"
     assert (potential.knots[0], potential.cutoff, len(potential.knots)) == (0.8, 2.4, 9)
     assert (potential.core_distance, potential.core_strength) == (0.85, 10.0)
-    graded = build_potential(model_of(SPLINE + "outer_spacing = 0.4\n"))
+    graded = build_potential(model_of(SPLINE + "outer_spacing = 0.4\n"), path=HERE)
     steps = np.diff(graded.knots)
     assert np.all(np.diff(steps) > 0) and steps[0] == pytest.approx(0.2, rel=0.2)
 
 
 def test_lennard_jones_conventions():
     text = '[potential.a]\nkind = "lennard-jones"\nepsilon = 0.5\nsigma = 1.1\ncutoff = 2.5\n'
-    shifted = build_potential(model_of(text))
+    shifted = build_potential(model_of(text), path=HERE)
     assert isinstance(shifted, LennardJones) and shifted.convention == "shifted"
     assert float(shifted.epsilon) == 0.5 and float(shifted.sigma) == pytest.approx(1.1)
-    truncated = build_potential(model_of(text + 'convention = "truncated"\n'))
+    truncated = build_potential(model_of(text + 'convention = "truncated"\n'), path=HERE)
     assert truncated.convention == "shifted", "dynamics with truncated forces sample the shifted potential"
-    smooth = build_potential(model_of(text + 'convention = "smooth"\nonset = 2.0\n'))
+    smooth = build_potential(model_of(text + 'convention = "smooth"\nonset = 2.0\n'), path=HERE)
     assert (smooth.convention, smooth.onset) == ("smooth", 2.0)
     for wrong in ("onset = 2.0\n", 'convention = "smooth"\nonset = 2.6\n', 'convention = "cut"\n'):
         with pytest.raises(InputError, match=r"key 'potential\.a"):
@@ -116,9 +117,9 @@ def test_wca_and_double_well_and_their_sum():
     text = (
         '[potential.core]\nkind = "wca"\nepsilon = 1.0\nsigma = 1.0\ninner = 0.7\ncutoff = 1.5\nnodes = 64\n'
     )
-    wca = build_potential(model_of(text))
+    wca = build_potential(model_of(text), path=HERE)
     assert isinstance(wca, WeeksChandlerAndersen) and wca.n_nodes == 64
-    total = build_potential(model_of(text + WELL))
+    total = build_potential(model_of(text + WELL), path=HERE)
     assert isinstance(total, SumPotential)
     assert isinstance(total.terms[1], DoubleWell)
     assert [info.name for info in total.parameters()] == ["core_epsilon", "core_sigma", "well_t1", "well_t2"]
@@ -142,7 +143,7 @@ def test_distributions_mean_what_their_names_say(name):
     parameter, numbers, mean = MEANS[name]
     text = f'[prior.{parameter}]\ndistribution = "{name}"\n{numbers}\n'
     model = model_of(WELL + text)
-    prior = build_prior(model, build_potential(model), get_unit_system("lj"), path=HERE)
+    prior = build_prior(model, build_potential(model, path=HERE), get_unit_system("lj"), path=HERE)
     draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(3), 4000))[parameter]
     assert abs(float(draws.mean()) - mean) < 4.0 * float(draws.std()) / np.sqrt(4000)
     if parameter == "well_t2":
@@ -154,7 +155,7 @@ def test_default_priors_follow_the_parameters():
     model = model_of(
         '[potential.a]\nkind = "lennard-jones"\nepsilon = 0.5\nsigma = 1.1\ncutoff = 2.5\n' + WELL
     )
-    prior = build_prior(model, build_potential(model), get_unit_system("lj"), path=HERE)
+    prior = build_prior(model, build_potential(model, path=HERE), get_unit_system("lj"), path=HERE)
     draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(4), 4000))
     logs = {name: np.log(draws[name]) for name in ("a_epsilon", "a_sigma")}
     assert np.median(draws["a_epsilon"]) == pytest.approx(0.5, rel=0.08)
@@ -166,7 +167,7 @@ def test_default_priors_follow_the_parameters():
 
 def test_smoothness():
     model = model_of(SPLINE + "[prior.water_coefficients]\nsmoothness = 0.5\nspread = 0.1\nsteepness = 2.0\n")
-    potential = build_potential(model)
+    potential = build_potential(model, path=HERE)
     prior = build_prior(model, potential, get_unit_system("lj"), path=HERE)
     assert prior.hyperparameters == ("water_coefficients_smoothness",)
     draws = jax.vmap(prior.sites)(prior.sample(jax.random.key(5), 4000))
@@ -187,9 +188,13 @@ by = "molecule"
 beads = [
   { name = "A", selection = "name C1 C2" },
   { name = "B", selection = "name C3", weights = "geometry" },
+  { name = "C", selection = "name C4 H4", weights = [12, 1.0] },
 ]
 """
-    expected = Mapping.named_beads([Bead("A", "name C1 C2"), Bead("B", "name C3", "geometry")], by="molecule")
+    expected = Mapping.named_beads(
+        [Bead("A", "name C1 C2"), Bead("B", "name C3", "geometry"), Bead("C", "name C4 H4", (12.0, 1.0))],
+        by="molecule",
+    )
     assert build_mapping(model_of(WELL + beads).mapping) == expected
 
 
