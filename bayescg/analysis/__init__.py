@@ -16,3 +16,4 @@ from bayescg.analysis._verdicts import data_check as data_check
 from bayescg.analysis._verdicts import reweighting_khat as reweighting_khat
 from bayescg.analysis._verdicts import sampler_checks as sampler_checks
 from bayescg.analysis._verdicts import verification_check as verification_check
+from bayescg.analysis._label_coverage import label_coverage as label_coverage

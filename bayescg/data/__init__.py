@@ -27,3 +27,9 @@ from bayescg.data._units import UnitSystem as UnitSystem
 from bayescg.data._units import conversion as conversion
 from bayescg.data._units import get_unit_system as get_unit_system
 from bayescg.data._units import unit_factor as unit_factor
+from bayescg.data._configuration_splits import split_configurations as split_configurations
+from bayescg.data._configuration_splits import split_groups as split_groups
+from bayescg.data._configurations import Configurations as Configurations
+from bayescg.data._doctor import examine as examine
+from bayescg.data._finding import Finding as Finding
+from bayescg.data._read_configurations import read_configurations as read_configurations

@@ -56,6 +56,28 @@ class Fitter:
         settings: how much work is done.
         checkpoints: where the stages leave their state; None keeps nothing.
         progress: who listens.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.data import Frames, State, Topology, get_unit_system
+        >>> from bayescg.inference import independent_prior
+        >>> from bayescg.physics import LinearPotential, SimulationSettings, Simulator, reduce
+        >>> def square(positions, box):
+        ...     return jnp.sum(positions**2).reshape(1)
+        >>> x = np.random.default_rng(0).normal(size=(200, 1, 1)) / 2  # a spring: U = theta x², theta = 2
+        >>> topology, units = Topology(("A",), np.ones(1)), get_unit_system("lj")
+        >>> frames = Frames(x, np.array([np.inf]), topology, State(1.0), units)
+        >>> spring = LinearPotential(jnp.ones(1), function=square, name="spring")
+        >>> simulator = Simulator(
+        ...     spring, topology=topology, box=np.array([np.inf]), units=units, temperature=1.0,
+        ...     settings=SimulationSettings(0.1, 1.0, stride=5, n_replicas=16, equilibration=10),
+        ... )
+        >>> prior = independent_prior(spring, {"spring_theta": dist.LogNormal(0.0, 1.0)})
+        >>> statistics = reduce(frames.blocks(100), spring)
+        >>> problem = Problem(prior, statistics, 1.0, simulator, np.zeros(1), frames.positions[:50])
+        >>> fit = Fitter(problem, FitSettings(n_warmup=100, n_draws=100, n_chains=2, max_rounds=0)).run()
+        >>> bool(abs(np.exp(fit.calibrated).mean() - 1 / (2 * x.var())) < 0.2)  # the maximum of the likelihood
+        True
     """
 
     def __init__(

@@ -352,7 +352,7 @@ def _refuse_stuck(acceptance: np.ndarray, results: np.ndarray, *, purpose: str) 
     if len(stuck):
         first = stuck[0]
         failed = results[first][results[first] != Result.OK.value]
-        why = f"; its trajectories failed: {Result(int(failed[0]))}" if len(failed) else ""
+        why = f"; its trajectories failed: {list(Result)[int(failed[0])]}" if len(failed) else ""
         raise SimulationError(
             f"{purpose} simulation: {len(stuck)} of {len(mean)} replicas are stuck, first replica {first}"
             f" ({100 * mean[first]:.1f} % of its moves were accepted){why}; start from frames without overlapping"

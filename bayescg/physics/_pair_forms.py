@@ -1,0 +1,193 @@
+"""Pair formulas over several species: Lennard-Jones, Mie, Morse and Gaussian bumps.
+
+Parameters of pairs are scalars or arrays in the order of `pair_index`; cutoffs follow the conventions of `PairForm`.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from bayescg.physics._interatomic import n_pairs, per_pair
+from bayescg.physics._pair_form import PairForm, check_pair_form
+from bayescg.physics._potential import ParameterInfo
+from bayescg.physics._term_fields import as_floats, check_rows, describe
+
+
+class LennardJonesPairs(PairForm):
+    """Lennard-Jones 12-6 over species pairs: u(r) = 4ε[(σ/r)¹² − (σ/r)⁶].
+
+    Attributes:
+        epsilon: well depth [energy].
+        sigma: distance of zero energy [length].
+        species: chemical symbols.
+        cutoff: cutoff distance [length].
+        convention, onset: what happens at the cutoff, see `PairForm`.
+        name: prefix of the parameters' names.
+
+    Example:
+        >>> argon = LennardJonesPairs(0.0103, 3.405, species=("Ar",), cutoff=8.5)
+        >>> [info.name for info in argon.parameters()]
+        ['lj_epsilon', 'lj_sigma']
+
+    References:
+        Jones (1924), doi:10.1098/rspa.1924.0082.
+    """
+
+    epsilon: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    sigma: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    species: tuple[str, ...] = eqx.field(static=True, kw_only=True)
+    cutoff: float = eqx.field(static=True, kw_only=True)
+    convention: str = eqx.field(static=True, default="shifted", kw_only=True)
+    onset: float | None = eqx.field(static=True, default=None, kw_only=True)
+    name: str = eqx.field(static=True, default="lj", kw_only=True)
+
+    def __check_init__(self):
+        check_pair_form(self, ("epsilon", "sigma"))
+
+    def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
+        attraction = (per_pair(self.sigma, pair) / r) ** 6
+        return 4.0 * per_pair(self.epsilon, pair) * attraction * (attraction - 1.0)
+
+    def field_infos(self) -> tuple[ParameterInfo, ...]:
+        words = {
+            "epsilon": ("energy", "Lennard-Jones well depth", "positive", 1.0),
+            "sigma": ("length", "Lennard-Jones diameter", "positive", 3.0),
+        }
+        return describe(self, words)
+
+
+class MiePairs(PairForm):
+    """Mie n-m over species pairs: u(r) = C ε[(σ/r)ⁿ − (σ/r)ᵐ], C = n/(n−m) (n/m)^{m/(n−m)}.
+
+    The exponents are parameters like the others and may be fractions; n > m.
+
+    Attributes:
+        epsilon: well depth [energy].
+        sigma: distance of zero energy [length].
+        n: exponent of the repulsion.
+        m: exponent of the attraction.
+        species: chemical symbols.
+        cutoff: cutoff distance [length].
+        convention, onset: what happens at the cutoff, see `PairForm`.
+        name: prefix of the parameters' names.
+
+    References:
+        Mie (1903), doi:10.1002/andp.19033160802.
+    """
+
+    epsilon: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    sigma: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    n: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    m: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    species: tuple[str, ...] = eqx.field(static=True, kw_only=True)
+    cutoff: float = eqx.field(static=True, kw_only=True)
+    convention: str = eqx.field(static=True, default="shifted", kw_only=True)
+    onset: float | None = eqx.field(static=True, default=None, kw_only=True)
+    name: str = eqx.field(static=True, default="mie", kw_only=True)
+
+    def __check_init__(self):
+        check_pair_form(self, ("epsilon", "sigma", "n", "m"))
+
+    def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
+        prefactor = (
+            self.epsilon * self.n / (self.n - self.m) * (self.n / self.m) ** (self.m / (self.n - self.m))
+        )
+        logarithm = jnp.log(per_pair(self.sigma, pair) / r)
+        n, m = per_pair(self.n, pair), per_pair(self.m, pair)
+        return per_pair(prefactor, pair) * (jnp.exp(n * logarithm) - jnp.exp(m * logarithm))
+
+    def field_infos(self) -> tuple[ParameterInfo, ...]:
+        words = {
+            "epsilon": ("energy", "Mie well depth", "positive", 1.0),
+            "sigma": ("length", "Mie diameter", "positive", 3.0),
+            "n": ("dimensionless", "exponent of the repulsion", "positive", 12.0),
+            "m": ("dimensionless", "exponent of the attraction", "positive", 6.0),
+        }
+        return describe(self, words)
+
+
+class MorsePairs(PairForm):
+    """Morse over species pairs: u(r) = D [e^{−2α(r−r₀)} − 2 e^{−α(r−r₀)}].
+
+    Attributes:
+        depth: D, depth of the well [energy].
+        steepness: α [1/length].
+        distance: r₀, position of the minimum [length].
+        species: chemical symbols.
+        cutoff: cutoff distance [length].
+        convention, onset: what happens at the cutoff, see `PairForm`.
+        name: prefix of the parameters' names.
+
+    References:
+        Morse (1929), doi:10.1103/PhysRev.34.57, eq. 4.
+    """
+
+    depth: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    steepness: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    distance: Float[Array, "*pair"] = eqx.field(converter=as_floats)
+    species: tuple[str, ...] = eqx.field(static=True, kw_only=True)
+    cutoff: float = eqx.field(static=True, kw_only=True)
+    convention: str = eqx.field(static=True, default="shifted", kw_only=True)
+    onset: float | None = eqx.field(static=True, default=None, kw_only=True)
+    name: str = eqx.field(static=True, default="morse", kw_only=True)
+
+    def __check_init__(self):
+        check_pair_form(self, ("depth", "steepness", "distance"))
+
+    def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
+        decay = jnp.exp(-per_pair(self.steepness, pair) * (r - per_pair(self.distance, pair)))
+        return per_pair(self.depth, pair) * decay * (decay - 2.0)
+
+    def field_infos(self) -> tuple[ParameterInfo, ...]:
+        words = {
+            "depth": ("energy", "Morse well depth", "positive", 1.0),
+            "steepness": ("1/length", "Morse steepness", "positive", 1.5),
+            "distance": ("length", "Morse equilibrium distance", "positive", 3.0),
+        }
+        return describe(self, words)
+
+
+class GaussianPairs(PairForm):
+    """Sum of Gaussian bumps over species pairs: u(r) = Σ_k h_k exp(−(r − c_k)²/(2 w_k²)).
+
+    Attributes:
+        heights: h [energy].
+        centres: c [length].
+        widths: w [length].
+        species: chemical symbols.
+        cutoff: cutoff distance [length].
+        convention, onset: what happens at the cutoff, see `PairForm`.
+        name: prefix of the parameters' names.
+    """
+
+    heights: Float[Array, "pair bump"] = eqx.field(converter=as_floats)
+    centres: Float[Array, "pair bump"] = eqx.field(converter=as_floats)
+    widths: Float[Array, "pair bump"] = eqx.field(converter=as_floats)
+    species: tuple[str, ...] = eqx.field(static=True, kw_only=True)
+    cutoff: float = eqx.field(static=True, kw_only=True)
+    convention: str = eqx.field(static=True, default="shifted", kw_only=True)
+    onset: float | None = eqx.field(static=True, default=None, kw_only=True)
+    name: str = eqx.field(static=True, default="gaussian", kw_only=True)
+
+    def __check_init__(self):
+        check_pair_form(self, ())
+        pairs, n = n_pairs(len(self.species)), jnp.size(self.heights) // n_pairs(len(self.species))
+        fields = ("heights", "centres", "widths")
+        check_rows(
+            self, fields, pairs, n, "one row for each unordered pair of species, one column for each bump"
+        )
+
+    def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
+        energy = jnp.zeros_like(r)
+        for height, centre, width in zip(self.heights.T, self.centres.T, self.widths.T):
+            offset = (r - per_pair(centre, pair)) / per_pair(width, pair)
+            energy = energy + per_pair(height, pair) * jnp.exp(-0.5 * offset**2)
+        return energy
+
+    def field_infos(self) -> tuple[ParameterInfo, ...]:
+        words = {
+            "heights": ("energy", "heights of the bumps", "real", 1.0),
+            "centres": ("length", "centres of the bumps", "positive", 3.0),
+            "widths": ("length", "widths of the bumps", "positive", 0.5),
+        }
+        return describe(self, words)
