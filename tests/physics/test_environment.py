@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 
 from bayescg.data import Configurations, get_unit_system, read_configurations
 from bayescg.errors import InputError
-from bayescg.physics import StillingerWeber
+from bayescg.physics import StillingerWeber, _neighbourhoods
 from bayescg.physics._environment import (
     FAR,
     environments,
@@ -61,7 +61,9 @@ def test_edges_come_in_opposite_pairs():
     np.testing.assert_array_equal(rows.ravel()[rows.ravel()], np.arange(rows.size))
 
 
-def test_neighbours_are_all_images_within_the_cutoff():
+@pytest.mark.parametrize("few", [0, 2**21])
+def test_neighbours_are_all_images_within_the_cutoff(few, monkeypatch):
+    monkeypatch.setattr(_neighbourhoods, "FEW_PAIRS", few)
     cell = np.array([[2.5, 0, 0], [1.1, 2.4, 0], [-0.7, 0.9, 2.6]])
     positions = np.array([[0.1, 0.2, 0.3], [7.0, -3.0, 1.0]])
     (batch,) = environments_of(
@@ -79,6 +81,30 @@ def test_neighbours_are_all_images_within_the_cutoff():
             found[np.lexsort(found.round(6).T)], expected[np.lexsort(expected.round(6).T)], atol=1e-12
         )
     assert np.isinf(batch.volume[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_ways_to_find_neighbours_agree(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    cell, periodic = rng.normal(0, 1, (3, 3)) + 4 * np.eye(3), np.array([seed & 1, seed & 2, seed & 4], bool)
+    cell[~periodic] *= seed % 3 > 0  # open directions with and without a vector
+    positions = 8 * rng.normal(size=(12, 3))
+    arguments = ([positions], [rng.integers(0, 2, 12)], cell[None], periodic[None], 4.4)
+    found = []
+    for few in (0, 2**21):
+        monkeypatch.setattr(_neighbourhoods, "FEW_PAIRS", few)
+        (batch,) = environments_of(*arguments, species=("A", "B"))
+        near = np.asarray(batch.rows[0]) != FAR
+        vectors = np.asarray(batch.rows)[:, near]
+        edges = [
+            np.nonzero(near)[1],
+            np.asarray(batch.row_neighbours)[near],
+            np.asarray(batch.row_types)[near],
+        ]
+        order = np.lexsort([*vectors.round(6), *edges])
+        found.append((vectors[:, order], np.array(edges)[:, order]))
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-12)
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_few_shapes_and_the_order_of_the_data():
