@@ -68,6 +68,7 @@ def neighbourhood(
     Raises:
         InputError: positions or cell that are not finite, atoms that coincide.
     """
+    from ase.geometry import complete_cell
     from ase.neighborlist import primitive_neighbor_list
 
     positions, cell, periodic = (
@@ -82,7 +83,10 @@ def neighbourhood(
     if len(shifts) * len(positions) ** 2 <= FEW_PAIRS:
         i, j, vector, shift = _all_pairs(positions, cell, periodic, cutoff, shifts)
     else:
-        i, j, vector, shift = primitive_neighbor_list("ijDS", periodic, cell, positions, cutoff)
+        # Completed here: with a row of zeros ASE 3.29 misses neighbours under NumPy 2.5.
+        i, j, vector, shift = primitive_neighbor_list(
+            "ijDS", periodic, complete_cell(cell), positions, cutoff
+        )
     # One of each two opposite edges, mirrored: both exist and are exactly opposite, whatever the rounding.
     x, y, z = shift.T
     forwards = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))

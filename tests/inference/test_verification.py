@@ -121,7 +121,7 @@ def test_unverified_posterior_is_wrong_looks_healthy_and_is_flagged(flexible):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_frames", [50, 300])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_holes_over_seeds(flexible, n_frames, seed):
     assert_holes_are_seen_and_mended(flexible, n_frames=n_frames, seed=seed, repetitions=3)
 
