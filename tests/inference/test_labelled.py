@@ -338,7 +338,7 @@ def test_intervals_cover_the_truth():
         mode = fitter.modes()[0].mode
         hits.append(np.abs(mode.z - truth) < 1.645 * np.sqrt(np.diag(mode.covariance)))
     share = np.mean(hits, axis=0)
-    print("coverage", dict(zip(names, share, strict=True)))
+    print("coverage", dict(zip(map(str, prior.coordinates), share, strict=True)))
     assert np.all((share > 0.86) & (share < 0.94)), share
 
 
