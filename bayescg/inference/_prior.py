@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from numpyro import handlers
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import biject_to
+from numpyro.infer.util import potential_energy
 
 from bayescg.errors import InputError
 from bayescg.physics import ParameterInfo, Potential
@@ -126,7 +127,7 @@ class Prior:
 
     def log_density(self, z: Float[Array, " coordinate"]) -> Float[Array, ""]:
         """log p(z), the transforms' Jacobians included."""
-        return -numpyro.infer.util.potential_energy(self.model, (), {}, self._unravel(z))
+        return -potential_energy(self.model, (), {}, self._unravel(z))
 
     def sites(self, z: Float[Array, " coordinate"]) -> dict[str, Array]:
         """Values of the model's sites at z, by name."""
