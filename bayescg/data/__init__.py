@@ -32,4 +32,5 @@ from bayescg.data._configuration_splits import split_groups as split_groups
 from bayescg.data._configurations import Configurations as Configurations
 from bayescg.data._doctor import examine as examine
 from bayescg.data._finding import Finding as Finding
+from bayescg.data._labels import VOIGT as VOIGT
 from bayescg.data._read_configurations import read_configurations as read_configurations

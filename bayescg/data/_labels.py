@@ -10,7 +10,8 @@ import numpy as np
 from bayescg.data._topology import Floats
 from bayescg.errors import InputError
 
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # xx yy zz yz xz xy
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+"""Rows and columns of the stress components in the order xx, yy, zz, yz, xz, xy."""
 
 
 class Label(NamedTuple):
@@ -123,8 +124,7 @@ def _stress(image: Any, key: str, array: Floats, *, named: bool, where: str) -> 
         return None
     if array.shape == (6,):
         full = np.empty((3, 3))
-        for number, (i, j) in zip(array, _VOIGT, strict=True):
-            full[i, j] = full[j, i] = number
+        full[*VOIGT] = full[*VOIGT[::-1]] = array
     else:
         full = array.reshape(3, 3)
     name = key.lower()

@@ -14,8 +14,9 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 
-from bayescg.data import Configurations
+from bayescg.data import VOIGT, Configurations
 from bayescg.errors import InputError
+from bayescg.inference._likelihood import ExactLikelihood
 from bayescg.physics import Environments, InteratomicPotential, environments, predict
 
 QUANTITIES = ("energy", "forces", "stress")
@@ -81,9 +82,6 @@ class Residuals(eqx.Module):
     stress: Float[Array, "configuration 6"]
 
 
-VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
-
-
 class LabelledData(eqx.Module):
     """A data set ready for prediction: batches, and the names of its groups.
 
@@ -145,7 +143,7 @@ def labelled_data(
                 f"no configuration has a label '{name}': leave it out of the quantities or check its key"
             )
     atom_weight = np.repeat(weight, configurations.n_atoms) * has_forces
-    stress = np.nan_to_num(np.asarray(configurations.stress)[:, VOIGT[0], VOIGT[1]])
+    stress = np.nan_to_num(np.asarray(configurations.stress)[:, *VOIGT])
     batches = []
     for batch in environments(configurations, cutoff, species=species):
         index, atom = np.asarray(batch.configuration_index), np.asarray(batch.atom_index)
@@ -184,7 +182,7 @@ def batch_residuals(potential: InteratomicPotential, batch: LabelledBatch) -> Re
     """Prediction minus label."""
     predicted = predict(potential, batch.environments)
     n_atoms = jnp.maximum(batch.environments.n_atoms, 1)
-    stress = predicted.stress[:, VOIGT[0], VOIGT[1]]
+    stress = predicted.stress[:, *VOIGT]
     return Residuals(
         jnp.where(batch.energy_weight > 0.0, (predicted.energy - batch.energy) / n_atoms, 0.0),
         jnp.where(batch.force_weight[:, None] > 0.0, predicted.forces - batch.forces, 0.0),
@@ -224,7 +222,7 @@ class StudentT(eqx.Module):
         return norm - jnp.log(scale) - 0.5 * (nu + 1.0) * jnp.log1p((residual / scale) ** 2 / nu)
 
 
-class EnergyForceStress(eqx.Module):
+class EnergyForceStress(ExactLikelihood):
     """log p(labels | θ, σ), a sum over configurations.
 
     Of configuration c in group g, with n atoms,
@@ -267,13 +265,3 @@ class EnergyForceStress(eqx.Module):
     def log_likelihood(self, model: LabelledModel) -> Float[Array, ""]:
         """η Σ_c log p."""
         return self.power * jnp.sum(self.per_configuration(model))
-
-    def log_likelihood_and_effective_frames(
-        self, model: LabelledModel
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The same; nothing is reweighted, so that the second number is infinite."""
-        return self.log_likelihood(model), jnp.asarray(jnp.inf)
-
-    def effective_frames(self, model: LabelledModel) -> Float[Array, ""]:
-        """Infinite: nothing is reweighted."""
-        return jnp.asarray(jnp.inf)

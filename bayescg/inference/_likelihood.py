@@ -1,5 +1,6 @@
 """The relative-entropy likelihood of configurations at thermal equilibrium."""
 
+import abc
 from typing import Any, Protocol
 
 import equinox as eqx
@@ -24,6 +25,22 @@ class Likelihood(Protocol):
     def effective_frames(self, model: Any, /) -> Float[Array, ""]:
         """The latter alone."""
         ...
+
+
+class ExactLikelihood(eqx.Module):
+    """A likelihood that reweights nothing: it rests on infinitely many effective frames."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, model: Any, /) -> Float[Array, ""]:
+        """log p(D | model)."""
+
+    def log_likelihood_and_effective_frames(self, model: Any, /) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The same, and infinity."""
+        return self.log_likelihood(model), jnp.asarray(jnp.inf)
+
+    def effective_frames(self, model: Any, /) -> Float[Array, ""]:
+        """Infinite."""
+        return jnp.asarray(jnp.inf)
 
 
 class RelativeEntropy(eqx.Module):

@@ -17,6 +17,7 @@ from bayescg.errors import InputError
 from bayescg.inference._labelled import (
     QUANTITIES,
     Family,
+    LabelledBatch,
     LabelledData,
     LabelledModel,
     Noise,
@@ -24,7 +25,9 @@ from bayescg.inference._labelled import (
     batch_residuals,
     gaussian,
 )
-from bayescg.physics import InteratomicPotential
+from bayescg.inference._likelihood import ExactLikelihood
+from bayescg.physics import InteratomicPotential, design_matrix
+from bayescg.physics._design_matrix import has_design_matrix
 
 COLUMNS_AT_ONCE = 8
 """Parameters whose derivatives are carried through a prediction together: bounds the memory."""
@@ -64,9 +67,12 @@ def with_parameter_vector(
     return potential.with_parameters(values)
 
 
+_residuals = eqx.filter_jit(batch_residuals)
+
+
 @eqx.filter_jit
 def _derivatives(
-    potential: InteratomicPotential, batch, directions: Float[Array, "direction parameter"]
+    potential: InteratomicPotential, batch: LabelledBatch, directions: Float[Array, "direction parameter"]
 ) -> tuple[Residuals, Residuals]:
     """Residuals, and their derivatives along directions of the parameter vector."""
     at = parameter_vector(potential)
@@ -78,8 +84,31 @@ def _derivatives(
     return value, jax.vmap(along)(directions)
 
 
+def _by_directions(
+    potential: InteratomicPotential, batch: LabelledBatch
+) -> tuple[Residuals, list[np.ndarray]]:
+    """Residuals and their derivatives [parameter ...], by automatic differentiation a few parameters at a time."""
+    size = parameter_vector(potential).size
+    directions, columns = np.eye(size), []
+    for first in range(0, size, COLUMNS_AT_ONCE):
+        some = np.zeros((COLUMNS_AT_ONCE if size > COLUMNS_AT_ONCE else size, size))
+        chosen = directions[first : first + COLUMNS_AT_ONCE]
+        some[: len(chosen)] = chosen
+        value, along = _derivatives(potential, batch, jnp.asarray(some))
+        columns.append([np.asarray(leaf)[: len(chosen)] for leaf in jax.tree.leaves(along)])
+    return value, [np.concatenate(column) for column in zip(*columns, strict=True)]
+
+
+def _by_design(potential: InteratomicPotential, batch: LabelledBatch) -> tuple[Residuals, list[np.ndarray]]:
+    """The same from the design matrix of a linear potential."""
+    design = design_matrix(potential, batch.environments)
+    per_atom = design.energy / np.maximum(np.asarray(batch.environments.n_atoms), 1)[:, None]
+    jacobians = [np.moveaxis(columns, -1, 0) for columns in (per_atom, design.forces, design.stress)]
+    return _residuals(potential, batch), jacobians
+
+
 def label_rows(potential: InteratomicPotential, data: LabelledData) -> LabelRows:
-    """Residuals and their Jacobian at a potential.
+    """Residuals and their Jacobian at a potential; by its design matrix where there is one.
 
     Args:
         potential: where to linearise.
@@ -88,19 +117,11 @@ def label_rows(potential: InteratomicPotential, data: LabelledData) -> LabelRows
     Raises:
         InputError: a prediction or derivative that is not finite.
     """
-    size, n_groups = parameter_vector(potential).size, len(data.groups)
-    directions = np.eye(size)
+    differentiated = _by_design if has_design_matrix(potential) else _by_directions
     parts: list[LabelRows] = []
     for batch in data.batches:
-        columns = []
-        for first in range(0, size, COLUMNS_AT_ONCE):
-            some = np.zeros((COLUMNS_AT_ONCE if size > COLUMNS_AT_ONCE else size, size))
-            chosen = directions[first : first + COLUMNS_AT_ONCE]
-            some[: len(chosen)] = chosen
-            value, along = _derivatives(potential, batch, jnp.asarray(some))
-            columns.append([np.asarray(leaf)[: len(chosen)] for leaf in jax.tree.leaves(along)])
-        jacobians = [np.concatenate(column) for column in zip(*columns, strict=True)]
-        parts.extend(_rows(batch, jax.tree.leaves(value), jacobians, n_groups))
+        value, jacobians = differentiated(potential, batch)
+        parts.extend(_rows(batch, jax.tree.leaves(value), jacobians, len(data.groups)))
     rows = LabelRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not (np.all(np.isfinite(rows.residual)) and np.all(np.isfinite(rows.jacobian))):
         bad = ~(np.isfinite(rows.residual) & np.isfinite(rows.jacobian).all(axis=1))
@@ -140,7 +161,7 @@ def _noise_by_kind(noise: Noise) -> Float[Array, " kind"]:
     return jnp.concatenate([noise.energy, noise.forces, noise.stress])
 
 
-class LinearisedLabels(eqx.Module):
+class LinearisedLabels(ExactLikelihood):
     """log p(labels | θ, σ) with residuals r₀ + G (θ − θ₀), for any family of noise.
 
     Attributes:
@@ -200,18 +221,8 @@ class LinearisedLabels(eqx.Module):
         """η Σ log p."""
         return self.power * jnp.sum(self._row_values(model))
 
-    def log_likelihood_and_effective_frames(
-        self, model: LabelledModel
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The same; nothing is reweighted."""
-        return self.log_likelihood(model), jnp.asarray(jnp.inf)
 
-    def effective_frames(self, model: LabelledModel) -> Float[Array, ""]:
-        """Infinite: nothing is reweighted."""
-        return jnp.asarray(jnp.inf)
-
-
-class QuadraticLabels(eqx.Module):
+class QuadraticLabels(ExactLikelihood):
     """The same for Gaussian noise, its cost independent of the number of data.
 
     With d = θ − θ₀ the weighted sum of squares of kind k is c_k + 2 b_k·d + dᵀ M_k d, and
@@ -268,13 +279,3 @@ class QuadraticLabels(eqx.Module):
         squares = jnp.maximum(self.sums_of_squares(model.potential), 0.0)
         values = squares / (2.0 * sigma**2) + self.count * (jnp.log(sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
         return -self.power * jnp.sum(values)
-
-    def log_likelihood_and_effective_frames(
-        self, model: LabelledModel
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The same; nothing is reweighted."""
-        return self.log_likelihood(model), jnp.asarray(jnp.inf)
-
-    def effective_frames(self, model: LabelledModel) -> Float[Array, ""]:
-        """Infinite: nothing is reweighted."""
-        return jnp.asarray(jnp.inf)

@@ -1,7 +1,7 @@
 """Priors: NumPyro models that return a potential, on one vector of unconstrained coordinates."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from numpyro.infer.util import potential_energy
 
 from bayescg.errors import InputError
 from bayescg.physics import ParameterInfo, Potential
-from bayescg.physics._potential import check_names
+from bayescg.physics._potential import Parametrised, check_names
 
 
 class RandomWalk(dist.Distribution):
@@ -222,14 +222,6 @@ def independent_prior(
         f"{name}_smoothness" for name, prior in distributions.items() if isinstance(prior, Smoothness)
     )
     return Prior(model, hyperparameters=hyper)
-
-
-class Parametrised(Protocol):
-    """A potential of either kind: parameters by name."""
-
-    def parameters(self) -> tuple[ParameterInfo, ...]: ...
-
-    def with_parameters(self, values: Mapping[str, Array], /) -> Any: ...
 
 
 def parameter_model(

@@ -1,12 +1,13 @@
 """Tersoff's bond-order formula over a table of parameters, one entry for each triplet of species as in LAMMPS."""
 
+import abc
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bayescg.physics._interatomic import neighbour_rows, per_pair
+from bayescg.physics._interatomic import InteratomicTerm, neighbour_rows, per_pair
 
 _SELECTED = 8
 """Entries up to which a table is read by selection, whose derivative is faster than that of a gather."""
@@ -40,6 +41,28 @@ class TersoffTable(NamedTuple):
     R: np.ndarray
     D: np.ndarray
     m: int
+
+
+class BondOrderTerm(InteratomicTerm):
+    """Tersoff's site energies (`tersoff_energies`) from a table that each kind of parameters fills in its own way.
+
+    Attributes:
+        species: chemical symbols.
+        cutoff: largest R + D [length].
+        name: prefix of the parameters' names.
+    """
+
+    @abc.abstractmethod
+    def table(self) -> TersoffTable:
+        """The parameters of each ordered triplet, as in a LAMMPS file."""
+
+    def site_energies(
+        self,
+        vectors: Float[Array, "atom neighbour 3"],
+        types: Int[Array, " atom"],
+        neighbour_types: Int[Array, "atom neighbour"],
+    ) -> Float[Array, " atom"]:
+        return tersoff_energies(vectors, types, neighbour_types, table=self.table(), cutoff=self.cutoff)
 
 
 def tersoff_energies(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from bayescg.data import VOIGT
 from bayescg.errors import InputError
 from bayescg.physics._body_splines import BodySplines, side_basis
 from bayescg.physics._environment import FAR, Environments, check_fits
@@ -24,9 +25,6 @@ from bayescg.physics._triangles import distances, opposite_sides
 MAX_NUMBERS = 2**25
 """Numbers in the largest array of derivatives: bounds the memory (256 MiB)."""
 
-VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
-"""Row and column of the stress components xx, yy, zz, yz, xz, xy."""
-
 
 class DesignMatrix(NamedTuple):
     """Derivatives of energies, forces and stresses by the parameters, which enter linearly.
@@ -42,6 +40,12 @@ class DesignMatrix(NamedTuple):
     energy: Float[np.ndarray, "configuration feature"]
     forces: Float[np.ndarray, "atom 3 feature"]
     stress: Float[np.ndarray, "configuration 6 feature"]
+
+
+def has_design_matrix(potential: InteratomicPotential) -> bool:
+    """Whether every parameter that varies belongs to a term of which `design_matrix` knows the derivatives."""
+    varying = (term for term in interatomic_terms(potential) if term.parameter_values())
+    return all(isinstance(term, BodySplines | SpeciesEnergies) for term in varying)
 
 
 def design_matrix(potential: InteratomicPotential, batch: Environments) -> DesignMatrix:

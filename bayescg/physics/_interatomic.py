@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bayescg.errors import InputError
-from bayescg.physics._potential import ParameterInfo, check_names
+from bayescg.physics._potential import ParameterInfo, Parametrised, check_names
 
 
-class InteratomicPotential(eqx.Module):
+class InteratomicPotential(Parametrised):
     """U = Σ_i e_i, each atom's energy from its type and the vectors to its neighbours.
 
     An immutable pytree whose array leaves are the parameters; forces, stresses and gradients follow by automatic
@@ -49,22 +49,6 @@ class InteratomicPotential(eqx.Module):
             vectors: from the atom to its neighbours [length].
             types: species index of the atom.
             neighbour_types: species index of its neighbours.
-        """
-
-    @abc.abstractmethod
-    def parameters(self) -> tuple[ParameterInfo, ...]:
-        """Names, quantities and scales of the parameters that vary."""
-
-    @abc.abstractmethod
-    def parameter_values(self) -> dict[str, Array]:
-        """The parameter arrays that vary, by name."""
-
-    @abc.abstractmethod
-    def with_parameters(self, values: Mapping[str, Array]) -> Self:
-        """A copy with all parameters that vary replaced.
-
-        Raises:
-            InputError: when a name is unknown or missing.
         """
 
     @abc.abstractmethod

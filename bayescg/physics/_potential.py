@@ -44,7 +44,27 @@ class ParameterInfo(NamedTuple):
     coordinate: tuple[float, ...] = ()
 
 
-class Potential(eqx.Module):
+class Parametrised(eqx.Module):
+    """An immutable pytree whose array leaves are parameters, known by name; what a prior needs of a potential."""
+
+    @abc.abstractmethod
+    def parameters(self) -> tuple[ParameterInfo, ...]:
+        """Names, units and scales of the parameters that vary, in the order of the tree's leaves."""
+
+    @abc.abstractmethod
+    def parameter_values(self) -> dict[str, Array]:
+        """The parameter arrays that vary, by name."""
+
+    @abc.abstractmethod
+    def with_parameters(self, values: Mapping[str, Array]) -> Self:
+        """A copy with all parameters that vary replaced.
+
+        Raises:
+            InputError: when a name is unknown or missing.
+        """
+
+
+class Potential(Parametrised):
     """Potential energy U_θ of a configuration; its array leaves are the parameters θ.
 
     Example:
@@ -63,22 +83,6 @@ class Potential(eqx.Module):
         self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]
     ) -> Float[Array, " feature"]:
         """φ(x), the sufficient statistics of a configuration (independent of θ)."""
-
-    @abc.abstractmethod
-    def parameters(self) -> tuple[ParameterInfo, ...]:
-        """Names, units and scales of the parameters, in the order of the tree's leaves."""
-
-    @abc.abstractmethod
-    def parameter_values(self) -> dict[str, Array]:
-        """The parameter arrays by name."""
-
-    @abc.abstractmethod
-    def with_parameters(self, values: Mapping[str, Array]) -> Self:
-        """A copy with all parameters replaced.
-
-        Raises:
-            InputError: when a name is unknown or missing.
-        """
 
     def energy(self, positions: Float[Array, "site dim"], box: Float[Array, " dim"]) -> Float[Array, ""]:
         """U_θ(x) [energy] of positions [length] in a box of edges [length] (`inf`: open direction)."""

@@ -1,5 +1,6 @@
 """Energies read out from symmetry functions: linearly, or by a small neural network."""
 
+import abc
 from typing import Self
 
 import equinox as eqx
@@ -15,32 +16,38 @@ from bayescg.physics._symmetry_functions import SymmetryFunctions
 from bayescg.physics._term_fields import as_floats, as_tuple, check_rows, describe
 
 
-class LinearSymmetry(InteratomicTerm):
-    """Linear in the symmetry functions: e_i = Σ_k w_ak (G_ik − m_k)/s_k, a the species of atom i.
+class SymmetryTerm(InteratomicTerm):
+    """Site energies read out from standardised symmetry functions, x_k = (G_ik − m_k)/s_k.
 
     Attributes:
-        weights: w [energy].
         functions: the symmetry functions G.
         centre: m, subtracted; default 0.
         scale: s, divided by; default 1 (`standardisation` gives both from data).
-        name: prefix of the parameter's name `<name>_weights`.
+        name: prefix of the parameters' names.
 
     Raises:
-        InputError: weights, centre or scale that do not fit the functions.
+        InputError: centre or scale that do not fit the functions.
     """
 
-    weights: Float[Array, "species function"] = eqx.field(converter=as_floats)
     functions: SymmetryFunctions = eqx.field(static=True, kw_only=True)
     centre: tuple[float, ...] = eqx.field(static=True, converter=as_tuple, default=(), kw_only=True)
     scale: tuple[float, ...] = eqx.field(static=True, converter=as_tuple, default=(), kw_only=True)
-    name: str = eqx.field(static=True, default="symmetry", kw_only=True)
+
+    @abc.abstractmethod
+    def read_out(self, values: Float[Array, "atom function"]) -> Float[Array, "atom species"]:
+        """The energy that each atom would have as an atom of each species [energy].
+
+        Args:
+            values: x, the standardised functions.
+        """
 
     def __check_init__(self):
-        n = self.functions.n_functions
-        check_rows(
-            self, ("weights",), len(self.species), n, "a row for each species, a column for each function"
-        )
-        _check_standard(self.name, self.centre, self.scale, n)
+        n, centre, scale = self.functions.n_functions, self.centre, self.scale
+        if len(centre) not in (0, n) or len(scale) not in (0, n) or any(s <= 0.0 for s in scale):
+            raise InputError(
+                f"potential '{self.name}': centre and scale need {n} entries each, the scale positive; found"
+                f" {len(centre)} and {len(scale)}"
+            )
 
     @property  # type: ignore[misc]  # an AbstractVar may be a property
     def species(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -58,14 +65,45 @@ class LinearSymmetry(InteratomicTerm):
         types: Int[Array, " atom"],
         neighbour_types: Int[Array, "atom neighbour"],
     ) -> Float[Array, " atom"]:
-        values = _standard(self.functions(vectors, types, neighbour_types), self.centre, self.scale)
-        return _of_own(values @ self.weights.T, types)
+        values = self.functions(vectors, types, neighbour_types)
+        if self.centre:
+            values = values - np.asarray(self.centre)
+        if self.scale:
+            values = values / np.asarray(self.scale)
+        return _of_own(self.read_out(values), types)
+
+
+class LinearSymmetry(SymmetryTerm):
+    """Linear in the symmetry functions: e_i = Σ_k w_ak (G_ik − m_k)/s_k, a the species of atom i.
+
+    Attributes:
+        weights: w [energy].
+        functions: the symmetry functions G.
+        centre: m, subtracted; default 0.
+        scale: s, divided by; default 1 (`standardisation` gives both from data).
+        name: prefix of the parameter's name `<name>_weights`.
+
+    Raises:
+        InputError: weights, centre or scale that do not fit the functions.
+    """
+
+    weights: Float[Array, "species function"] = eqx.field(converter=as_floats)
+    name: str = eqx.field(static=True, default="symmetry", kw_only=True)
+
+    def __check_init__(self):
+        n = self.functions.n_functions
+        check_rows(
+            self, ("weights",), len(self.species), n, "a row for each species, a column for each function"
+        )
+
+    def read_out(self, values: Float[Array, "atom function"]) -> Float[Array, "atom species"]:
+        return values @ self.weights.T
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:
         return describe(self, {"weights": ("energy", "weights of the symmetry functions", "real", 1.0)})
 
 
-class NeuralSymmetry(InteratomicTerm):
+class NeuralSymmetry(SymmetryTerm):
     """A network with two hidden layers for each species reads the energy from the symmetry functions:
 
         e_i = w₃·tanh(W₂ tanh(W₁ x + b₁) + b₂),    x_k = (G_ik − m_k)/s_k.
@@ -93,9 +131,6 @@ class NeuralSymmetry(InteratomicTerm):
     weights2: Float[Array, "species hidden hidden"] = eqx.field(converter=as_floats)
     bias2: Float[Array, "species hidden"] = eqx.field(converter=as_floats)
     weights3: Float[Array, "species hidden"] = eqx.field(converter=as_floats)
-    functions: SymmetryFunctions = eqx.field(static=True, kw_only=True)
-    centre: tuple[float, ...] = eqx.field(static=True, converter=as_tuple, default=(), kw_only=True)
-    scale: tuple[float, ...] = eqx.field(static=True, converter=as_tuple, default=(), kw_only=True)
     name: str = eqx.field(static=True, default="network", kw_only=True)
 
     @classmethod
@@ -143,29 +178,12 @@ class NeuralSymmetry(InteratomicTerm):
             found = getattr(self, field).shape
             if found != shape:
                 raise InputError(f"potential '{self.name}': `{field}` has shape {found}, {shape} is expected")
-        _check_standard(self.name, self.centre, self.scale, n_functions)
 
-    @property  # type: ignore[misc]  # an AbstractVar may be a property
-    def species(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the functions."""
-        return self.functions.species
-
-    @property  # type: ignore[misc]
-    def cutoff(self) -> float:  # type: ignore[override]
-        """That of the functions [length]."""
-        return self.functions.cutoff
-
-    def site_energies(
-        self,
-        vectors: Float[Array, "atom neighbour 3"],
-        types: Int[Array, " atom"],
-        neighbour_types: Int[Array, "atom neighbour"],
-    ) -> Float[Array, " atom"]:
-        values = _standard(self.functions(vectors, types, neighbour_types), self.centre, self.scale)
+    def read_out(self, values: Float[Array, "atom function"]) -> Float[Array, "atom species"]:
         energies = []
         for w1, b1, w2, b2, w3 in zip(self.weights1, self.bias1, self.weights2, self.bias2, self.weights3):
             energies.append(jnp.tanh(jnp.tanh(values @ w1.T + b1) @ w2.T + b2) @ w3)
-        return _of_own(jnp.stack(energies, axis=1), types)
+        return jnp.stack(energies, axis=1)
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:
         words = {
@@ -199,23 +217,9 @@ def standardisation(
     return as_tuple(values.mean(axis=0)), as_tuple(np.where(spread > 1e-10, spread, 1.0))
 
 
-def _standard(values: Array, centre: tuple[float, ...], scale: tuple[float, ...]) -> Array:
-    if centre:
-        values = values - np.asarray(centre)
-    return values / np.asarray(scale) if scale else values
-
-
 def _of_own(energies: Float[Array, "atom species"], types: Int[Array, " atom"]) -> Float[Array, " atom"]:
     """The column of each atom's own species."""
     chosen = energies[:, 0]
     for species in range(1, energies.shape[1]):
         chosen = jnp.where(types == species, energies[:, species], chosen)
     return chosen
-
-
-def _check_standard(name: str, centre: tuple[float, ...], scale: tuple[float, ...], n: int) -> None:
-    if len(centre) not in (0, n) or len(scale) not in (0, n) or any(s <= 0.0 for s in scale):
-        raise InputError(
-            f"potential '{name}': centre and scale need {n} entries each, the scale positive; found {len(centre)} and"
-            f" {len(scale)}"
-        )

@@ -6,16 +6,16 @@ from typing import Self
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from bayescg.errors import InputError
-from bayescg.physics._bond_order import TersoffTable, tersoff_energies
-from bayescg.physics._interatomic import InteratomicTerm, n_pairs, pair_index
+from bayescg.physics._bond_order import BondOrderTerm, TersoffTable
+from bayescg.physics._interatomic import n_pairs, pair_index
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._term_fields import as_floats, as_tuple, check_shapes, describe
 
 
-class Tersoff(InteratomicTerm):
+class Tersoff(BondOrderTerm):
     """Tersoff's potential with the parameters of LAMMPS's `tersoff` (see `tersoff_energies` for the formula).
 
     A, B, lambda1, lambda2 belong to the unordered pairs of species in the order of `pair_index`; beta and n to the
@@ -142,7 +142,6 @@ class Tersoff(InteratomicTerm):
         return max(r + d for r, d in zip(self.R, self.D))
 
     def table(self) -> TersoffTable:
-        """The parameters of each ordered triplet, as in a LAMMPS file."""
         size = len(self.species)
         pair = np.broadcast_to(pair_index(size)[:, :, None], (size,) * 3)
         bond = np.broadcast_to(np.arange(size**2).reshape(size, size, 1), (size,) * 3)
@@ -163,14 +162,6 @@ class Tersoff(InteratomicTerm):
             D=np.asarray(self.D)[triplet],
             m=self.m,
         )
-
-    def site_energies(
-        self,
-        vectors: Float[Array, "atom neighbour 3"],
-        types: Int[Array, " atom"],
-        neighbour_types: Int[Array, "atom neighbour"],
-    ) -> Float[Array, " atom"]:
-        return tersoff_energies(vectors, types, neighbour_types, table=self.table(), cutoff=self.cutoff)
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:
         words = {

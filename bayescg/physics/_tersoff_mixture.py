@@ -3,18 +3,17 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from bayescg.errors import InputError
-from bayescg.physics._bond_order import TersoffTable, tersoff_energies
-from bayescg.physics._interatomic import InteratomicTerm
+from bayescg.physics._bond_order import BondOrderTerm, TersoffTable
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._term_fields import as_floats, as_tuple, check_shapes, describe
 
 _OF_SPECIES = ("A", "B", "decay", "mu", "beta", "n", "c", "d", "h")
 
 
-class TersoffMixture(InteratomicTerm):
+class TersoffMixture(BondOrderTerm):
     """Tersoff's potential of 1989 for two or more elements.
 
     With a, b the species of i, j, the parameters of a bond are
@@ -74,7 +73,6 @@ class TersoffMixture(InteratomicTerm):
         return max(self.S)
 
     def table(self) -> TersoffTable:
-        """The parameters of each ordered triplet, as in a LAMMPS file."""
         size = len(self.species)
         i, j, k = np.indices((size,) * 3)
         A, B, decay, mu, beta, n, c, d, h = (
@@ -100,14 +98,6 @@ class TersoffMixture(InteratomicTerm):
             D=(0.5 * (outer - inner))[i, k],
             m=3,
         )
-
-    def site_energies(
-        self,
-        vectors: Float[Array, "atom neighbour 3"],
-        types: Int[Array, " atom"],
-        neighbour_types: Int[Array, "atom neighbour"],
-    ) -> Float[Array, " atom"]:
-        return tersoff_energies(vectors, types, neighbour_types, table=self.table(), cutoff=self.cutoff)
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:
         words = {

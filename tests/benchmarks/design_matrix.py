@@ -14,9 +14,9 @@ import time
 import jax
 import numpy as np
 
-from bayescg.data import get_unit_system, read_configurations
+from bayescg.data import VOIGT, get_unit_system, read_configurations
+from bayescg.physics import design_matrix
 from bayescg.physics._body_splines import BodySplines
-from bayescg.physics._design_matrix import VOIGT, design_matrix
 from bayescg.physics._environment import environments
 from bayescg.physics._interatomic import SpeciesEnergies
 
@@ -56,7 +56,7 @@ def main() -> None:
             one, atom = np.asarray(batch.configuration_index), np.asarray(batch.atom_index)
             real, real_atom = one >= 0, atom >= 0
             n_atoms = np.asarray(batch.n_atoms)[real]
-            stress = data.stress[one[real]][:, VOIGT[0], VOIGT[1]]
+            stress = data.stress[one[real]][:, *VOIGT]
             blocks += [
                 ("energy", design.energy[real] / n_atoms[:, None], data.energy[one[real]] / n_atoms),
                 (

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bayescg.analysis import label_coverage
-from bayescg.data import Configurations, get_unit_system
+from bayescg.data import VOIGT, Configurations, get_unit_system
 from bayescg.errors import InputError
 from bayescg.inference import (
     EnergyForceStress,
@@ -26,7 +26,6 @@ from bayescg.inference import (
     labelled_data,
     labelled_prior,
 )
-from bayescg.inference._labelled import VOIGT
 from bayescg.inference._linear_gaussian import linear_gaussian_posterior
 from bayescg.physics import SpeciesEnergies, StillingerWeber, environments, in_data_order, predict
 from bayescg.physics._pair_forms import LennardJonesPairs

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
+from bayescg.data import VOIGT
 from bayescg.errors import InputError
-from bayescg.physics import _design_matrix, _environment
+from bayescg.physics import _design_matrix, _environment, design_matrix
 from bayescg.physics._body_splines import BodySplines, triplet_functions
-from bayescg.physics._design_matrix import VOIGT, design_matrix
 from bayescg.physics._environment import environments_of
 from bayescg.physics._interatomic import SpeciesEnergies, pair_index
 from bayescg.physics._pair_forms import MorsePairs
@@ -101,7 +101,7 @@ def test_the_design_matrix_times_the_parameters_is_the_prediction(species, numbe
         design, expected = design_matrix(potential, batch), predict(potential, batch)
         np.testing.assert_allclose(design.energy @ theta, expected.energy, rtol=1e-11, atol=1e-11)
         np.testing.assert_allclose(design.forces @ theta, expected.forces, rtol=1e-10, atol=1e-11)
-        stress = np.asarray(expected.stress)[:, VOIGT[0], VOIGT[1]]
+        stress = np.asarray(expected.stress)[:, *VOIGT]
         np.testing.assert_allclose(design.stress @ theta, stress, rtol=1e-10, atol=1e-12)
 
 

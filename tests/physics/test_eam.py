@@ -9,7 +9,6 @@ from scipy.optimize import minimize_scalar
 from bayescg.errors import InputError
 from bayescg.physics import _environment
 from bayescg.physics._embedded_splines import EmbeddedSplines
-from bayescg.physics._environment import environments_of
 from bayescg.physics._finnis_sinclair import FinnisSinclair
 from bayescg.physics._johnson import Johnson
 
@@ -25,36 +24,19 @@ FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 COPPER = dict(onset=3.0, species=("Cu",), cutoff=3.4)
 
 
-@jax.jit
-def gradients_of(potential, batch):
-    """dU/dθ of the first configuration, by parameter name."""
-
-    def energy(parameters):
-        return _environment.predict_energy(potential.with_parameters(parameters), batch)[0]
-
-    return jax.grad(energy)(potential.parameter_values())
-
-
-def batch_of(positions, types, cell, potential):
-    (batch,) = environments_of(
-        [np.asarray(positions, float)], [np.asarray(types)], np.asarray(cell, float)[None],
-        np.full((1, 3), np.any(cell)), potential.cutoff, species=potential.species,
-    )  # fmt: skip
-    return batch
-
-
-def crystal_energy(potential, basis, constant):
-    """Energy of an atom of a perfect crystal [eV]."""
-    batch = batch_of(constant * basis, np.zeros(len(basis), int), constant * np.eye(3), potential)
-    return float(predict_energy(potential, batch)[0]) / len(basis)
-
-
-def disordered(potential, seed=0):
-    rng = np.random.default_rng(seed)
-    constant, n = 3.2, len(potential.species)
+@pytest.fixture(scope="module")
+def disordered(batch_of):
+    """A rattled crystal with every species, as the batch of a potential."""
+    constant = 3.2
     corners = np.array(list(np.ndindex(2, 2, 2)))
-    positions = constant * (corners[:, None] + BCC).reshape(-1, 3) + rng.normal(0, 0.1, (16, 3))
-    return batch_of(positions, np.arange(16) // 2 % n, 2 * constant * np.eye(3), potential)
+    positions = constant * (corners[:, None] + BCC).reshape(-1, 3)
+    positions = positions + np.random.default_rng(0).normal(0, 0.1, (16, 3))
+
+    def batch(potential):
+        types = np.arange(16) // 2 % len(potential.species)
+        return batch_of(positions, types, 2 * constant * np.eye(3), potential)
+
+    return batch
 
 
 def alloy():
@@ -83,11 +65,11 @@ CONSTRUCTORS = {"finnis_sinclair": alloy, "johnson": johnson, "splines": splines
 
 
 @pytest.mark.parametrize("metal", METALS)
-def test_finnis_and_sinclair_made_their_metals_right(metal):
+def test_finnis_and_sinclair_made_their_metals_right(metal, crystal_energy):
     potential = FinnisSinclair.published(metal)
     constant, cohesion = METALS[metal]
     found = minimize_scalar(
-        lambda a: crystal_energy(potential, BCC, a),
+        lambda a: crystal_energy(potential, BCC, a, [0] * 2),
         bounds=(constant - 0.05, constant + 0.05),
         method="bounded",
     )
@@ -95,26 +77,26 @@ def test_finnis_and_sinclair_made_their_metals_right(metal):
     np.testing.assert_allclose(-found.fun, cohesion, atol=0.02)
 
 
-def test_johnsons_copper_has_its_own_constants():
+def test_johnsons_copper_has_its_own_constants(crystal_energy):
     r_e = 3.615 / np.sqrt(2)
     copper = Johnson(3.54, 0.59, 5.09, 5.85, 8.00, r_e, 0.30, **COPPER)
     constant = 3.615
-    np.testing.assert_allclose(crystal_energy(copper, FCC, constant), -3.54, rtol=1e-12)
+    np.testing.assert_allclose(crystal_energy(copper, FCC, constant, [0] * 4), -3.54, rtol=1e-12)
     h = 1e-3
-    low, middle, high = (crystal_energy(copper, FCC, constant * (1 + x)) for x in (-h, 0.0, h))
+    low, middle, high = (crystal_energy(copper, FCC, constant * (1 + x), [0] * 4) for x in (-h, 0.0, h))
     np.testing.assert_allclose(high - low, 0.0, atol=1e-6)
     # α² = 9 Ω B/E_c, and d²E/d(strain)² = 9 Ω B under isotropic strain
     np.testing.assert_allclose((high - 2 * middle + low) / h**2, 3.54 * 5.09**2, rtol=1e-3)
 
 
-def test_the_scale_of_johnsons_density_means_nothing_for_one_species():
+def test_the_scale_of_johnsons_density_means_nothing_for_one_species(disordered):
     one, two = (Johnson(3.54, 0.59, 5.09, 5.85, 8.00, 2.556, strength, **COPPER) for strength in (0.3, 0.9))
     batch = disordered(one)
     np.testing.assert_allclose(predict(one, batch).forces, predict(two, batch).forces, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)
-def test_a_lonely_atom_has_no_energy_and_no_infinite_derivatives(name):
+def test_a_lonely_atom_has_no_energy_and_no_infinite_derivatives(name, batch_of, gradients_of):
     potential = CONSTRUCTORS[name]()
     batch = batch_of([[0.0, 0, 0], [20.0, 0, 0]], [0, 1], np.zeros((3, 3)), potential)
     found = predict(potential, batch)
@@ -125,7 +107,7 @@ def test_a_lonely_atom_has_no_energy_and_no_infinite_derivatives(name):
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)
-def test_forces_are_derivatives_and_every_parameter_matters(name):
+def test_forces_are_derivatives_and_every_parameter_matters(name, gradients_of, disordered):
     potential = CONSTRUCTORS[name]()
     batch = disordered(potential)
     forces = np.asarray(predict(potential, batch).forces)
@@ -137,7 +119,7 @@ def test_forces_are_derivatives_and_every_parameter_matters(name):
         assert np.all(reached) if name != "splines" else np.mean(reached) > 0.6, parameter
 
 
-def test_splines_approach_a_formula():
+def test_splines_approach_a_formula(disordered):
     formula = FinnisSinclair.published("W")
     fine = EmbeddedSplines.fitted(
         formula,
@@ -151,7 +133,7 @@ def test_splines_approach_a_formula():
     np.testing.assert_allclose(ours.forces, theirs.forces, atol=0.02 * np.abs(theirs.forces).max())
 
 
-def test_the_two_freedoms_of_the_functions():
+def test_the_two_freedoms_of_the_functions(disordered):
     """Densities may be scaled with the embedding's knots; a linear term may move from F into φ."""
     potential = splines()
     batch = disordered(potential)
@@ -188,7 +170,7 @@ def test_the_two_freedoms_of_the_functions():
     )
 
 
-def test_a_range_beyond_the_cutoff_is_refused_or_not_a_number():
+def test_a_range_beyond_the_cutoff_is_refused_or_not_a_number(disordered):
     tantalum = FinnisSinclair.published("Ta")
     beyond = {**tantalum.parameter_values(), "fs_d": np.float64(4.5)}
     with pytest.raises(InputError, match="`d` reaches to 4.5.*larger `cutoff`"):
@@ -218,7 +200,7 @@ def test_wrong_input_is_named(make, words):
         make()
 
 
-def test_jax_md_finds_the_same_energy():
+def test_jax_md_finds_the_same_energy(batch_of):
     from jax_md import energy, space
 
     tungsten = FinnisSinclair.published("W")

@@ -7,7 +7,6 @@ from scipy.optimize import minimize_scalar
 
 from bayescg.errors import InputError
 from bayescg.physics import _environment
-from bayescg.physics._environment import environments_of
 from bayescg.physics._tersoff import Tersoff
 from bayescg.physics._tersoff_mixture import TersoffMixture
 
@@ -45,29 +44,6 @@ def carbide():
     )  # fmt: skip
 
 
-@jax.jit
-def gradients_of(potential, batch):
-    """dU/dθ of the first configuration, by parameter name."""
-
-    def energy(parameters):
-        return _environment.predict_energy(potential.with_parameters(parameters), batch)[0]
-
-    return jax.grad(energy)(potential.parameter_values())
-
-
-def batch_of(positions, types, cell, potential):
-    (batch,) = environments_of(
-        [np.asarray(positions, float)], [np.asarray(types)], np.asarray(cell, float)[None],
-        np.full((1, 3), np.any(cell)), potential.cutoff, species=potential.species,
-    )  # fmt: skip
-    return batch
-
-
-def crystal_energy(potential, constant, types):
-    batch = batch_of(constant * DIAMOND, types, constant * np.eye(3), potential)
-    return float(predict_energy(potential, batch)[0]) / 8
-
-
 def entries_of(potential):
     """The LAMMPS entries of a potential."""
     t = potential.table()
@@ -76,11 +52,15 @@ def entries_of(potential):
     return {tuple(potential.species[s] for s in i): (t.m, *(float(c[i]) for c in columns)) for i in index}
 
 
-def disordered(potential):
-    rng = np.random.default_rng(2)
-    return batch_of(
-        4.36 * DIAMOND + rng.normal(0, 0.08, (8, 3)), [0, 1, 1, 0, 1, 0, 0, 1], 4.36 * np.eye(3), potential
-    )
+@pytest.fixture(scope="module")
+def disordered(batch_of):
+    """A rattled crystal of two species, as the batch of a potential."""
+    positions = 4.36 * DIAMOND + np.random.default_rng(2).normal(0, 0.08, (8, 3))
+
+    def batch(potential):
+        return batch_of(positions, [0, 1, 1, 0, 1, 0, 0, 1], 4.36 * np.eye(3), potential)
+
+    return batch
 
 
 @pytest.mark.parametrize(
@@ -93,10 +73,10 @@ def disordered(potential):
         (carbide, [0] * 4 + [1] * 4, 4.32, -6.16),
     ],
 )
-def test_crystals_are_those_of_the_papers(potential, types, constant, energy):
+def test_crystals_are_those_of_the_papers(potential, types, constant, energy, crystal_energy):
     potential = potential()
     found = minimize_scalar(
-        lambda a: crystal_energy(potential, a, types),
+        lambda a: crystal_energy(potential, DIAMOND, a, types),
         bounds=(constant - 0.1, constant + 0.1),
         method="bounded",
     )
@@ -104,7 +84,7 @@ def test_crystals_are_those_of_the_papers(potential, types, constant, energy):
     np.testing.assert_allclose(found.fun, energy, atol=0.03)
 
 
-def test_a_mixture_is_a_case_of_the_general_form():
+def test_a_mixture_is_a_case_of_the_general_form(disordered):
     mixture = carbide()
     general = Tersoff.from_entries(entries_of(mixture), species=mixture.species)
     batch = disordered(mixture)
@@ -118,7 +98,7 @@ def test_a_mixture_is_a_case_of_the_general_form():
     )
 
 
-def test_scalars_are_shared():
+def test_scalars_are_shared(batch_of):
     ours = silicon()
     names = [
         field for field in ("A", "B", "lambda1", "lambda2", "beta", "n", "gamma", "lambda3", "c", "d", "cos0")
@@ -131,7 +111,7 @@ def test_scalars_are_shared():
 @pytest.mark.parametrize(
     "positions", [[[0.0, 0, 0]], [[0.0, 0, 0], [2.3, 0, 0]], [[0.0, 0, 0], [2.3, 0, 0], [9.0, 0, 0]]]
 )
-def test_few_atoms_have_finite_derivatives(positions):
+def test_few_atoms_have_finite_derivatives(positions, batch_of, gradients_of):
     potential = silicon()
     batch = batch_of(positions, [0] * len(positions), np.zeros((3, 3)), potential)
     found = predict(potential, batch)
@@ -143,7 +123,7 @@ def test_few_atoms_have_finite_derivatives(positions):
         np.testing.assert_allclose(found.energy[0], pair, rtol=1e-12)
 
 
-def test_every_parameter_matters():
+def test_every_parameter_matters(gradients_of, disordered):
     mixture = carbide()
     general = Tersoff.from_entries(
         {key: (row[0], row[1], 0.5, *row[3:]) for key, row in entries_of(mixture).items()},
@@ -188,7 +168,7 @@ def test_wrong_input_is_named(make, words):
         make()
 
 
-def test_jax_md_finds_the_same_energy():
+def test_jax_md_finds_the_same_energy(batch_of):
     from jax_md import energy, space
 
     potential = silicon()
