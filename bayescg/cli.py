@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="bayescg",
-        description="Bayesian inference of coarse-grained molecular potentials.",
+        description="Bayesian inference of coarse-grained and interatomic potentials.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--quick",
         action="store_true",
-        help="test the pipeline with little simulation; the numbers mean nothing",
+        help="test the pipeline with little work; the numbers mean nothing",
     )
 
     check = commands.add_parser("check", parents=[common], help="look at the data and the model before a run")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
 
-    export = commands.add_parser("export", parents=[common], help="write tables for a simulation engine")
+    export = commands.add_parser("export", parents=[common], help="write potentials for a simulation engine")
     export.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
     export.add_argument("--format", choices=["lammps"], default="lammps", help="engine (default: lammps)")
     export.add_argument(
@@ -169,21 +169,31 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from bayescg.output import export_lammps
+    from bayescg.output import export_lammps, export_lammps_potentials, open_result
 
     _enable_64_bit()
-    from bayescg.study import pair_tables
-
-    tables = pair_tables(options.output, options.draws)
-    own = tables.units.name
-    units = options.units or (own if own in ("lj", "metal") else "real")
     folder = options.to if options.to is not None else options.output / "lammps"
-    files = export_lammps(tables, folder, units=units)
-    print(
-        f"{len(files)} files in {folder}: the mean and {len(tables.draw_ids)} draws, in LAMMPS' units {units}"
-    )
-    print(f"calibration: {tables.provenance.get('calibration', 'not stated')}")
+    if open_result(options.output).attrs.get("kind") == "labelled":
+        from bayescg.study import stored_potentials
+
+        draws = stored_potentials(options.output, options.draws)
+        units = options.units or _engine_units(draws.units.name)
+        files = export_lammps_potentials(draws, folder, units=units)
+        count, calibration = draws.n_draws, draws.posterior
+    else:
+        from bayescg.study import pair_tables
+
+        tables = pair_tables(options.output, options.draws)
+        units = options.units or _engine_units(tables.units.name)
+        files = export_lammps(tables, folder, units=units)
+        count, calibration = len(tables.draw_ids), str(tables.provenance.get("calibration", "not stated"))
+    print(f"{len(files)} files in {folder}: the mean and {count} draws, in LAMMPS' units {units}")
+    print(f"calibration: {calibration}")
     return DONE
+
+
+def _engine_units(own: str) -> str:
+    return own if own in ("lj", "metal") else "real"
 
 
 def _tell_outcome(tree: "xr.DataTree", output: Path) -> None:

@@ -139,6 +139,9 @@ def test_a_crash_shows_its_traceback_and_is_no_failed_check(fake_study, monkeypa
 
 
 def test_export_writes_tables_once(fake_study, tmp_path, capsys):
+    tree = xr.DataTree()
+    tree.attrs["schema_version"] = 1
+    tree.to_netcdf(tmp_path / "posterior.nc", engine="netcdf4")
     assert main(["export", str(tmp_path), "--draws", "3"]) == 0
     assert "the mean and 3 draws, in LAMMPS' units real" in capsys.readouterr().out
     assert (tmp_path / "lammps" / "draws" / "draw_002.table").is_file()

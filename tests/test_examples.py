@@ -19,6 +19,7 @@ SKIPPING = {
     "bayescg.data._rdf",
     "bayescg.data._read_configurations",
     "bayescg.data._readers",
+    "bayescg.study._stored_potentials",
     "bayescg.study._study",
 }
 

@@ -17,3 +17,14 @@ from bayescg.analysis._verdicts import reweighting_khat as reweighting_khat
 from bayescg.analysis._verdicts import sampler_checks as sampler_checks
 from bayescg.analysis._verdicts import verification_check as verification_check
 from bayescg.analysis._label_coverage import label_coverage as label_coverage
+from bayescg.analysis._identifiability import label_identifiability as label_identifiability
+from bayescg.analysis._label_parity import label_residuals as label_residuals
+from bayescg.analysis._label_statement import coverage_sentence as coverage_sentence
+from bayescg.analysis._label_statement import label_statement as label_statement
+from bayescg.analysis._label_verdicts import configurations_check as configurations_check
+from bayescg.analysis._label_verdicts import linearisation_check as linearisation_check
+from bayescg.analysis._label_verdicts import mode_check as mode_check
+from bayescg.analysis._label_verdicts import noise_check as noise_check
+from bayescg.analysis._row_coverage import row_coverage as row_coverage
+from bayescg.analysis._property_bands import property_bands as property_bands
+from bayescg.analysis._property_bands import property_sentence as property_sentence

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from jaxtyping import Float
 
 from bayescg.data import statistical_inefficiency
 from bayescg.inference import Calibration
@@ -77,16 +78,15 @@ def identifiability(
     n = len(scores)
     chosen = np.arange(scores.shape[1]) if coordinates is None else np.asarray(coordinates)
     scores, block = scores[:, chosen], np.ix_(chosen, chosen)
-    information = n * (calibration.curvature + calibration.curvature.T)[block] / 2.0
-    prior = calibration.prior_score_covariance[block]
-    prior = (prior + prior.T) / 2.0 + 1e-14 * np.trace(prior) / len(prior) * np.eye(len(prior))
-    values, vectors = scipy.linalg.eigh(information, prior)
-    order = np.argsort(values)[::-1]
-    directions = (vectors[:, order] / np.linalg.norm(vectors[:, order], axis=0)).T
-    fisher = np.einsum("di,ij,dj->d", directions, information / n, directions)
-    against = np.einsum("di,ij,dj->d", directions, prior, directions)
-    largest = max(float(np.max(fisher)), 1e-300)
-    informed = fisher > null_tolerance * largest
+    found = _spectrum(
+        n * calibration.curvature[block], calibration.prior_score_covariance[block], null_tolerance
+    )
+    directions, fisher, against, informed = (
+        found.directions,
+        found.information / n,
+        found.prior,
+        found.informed,
+    )
     safe = np.where(informed, fisher, 1.0)
     centred = scores - scores.mean(axis=0)
     variance = np.mean((centred @ directions.T) ** 2, axis=0)
@@ -106,3 +106,70 @@ def identifiability(
         independent_frames=n / g,
         fluctuation_ratio=ratio,
     )
+
+
+def label_identifiability(
+    curvature: Float[np.ndarray, "coordinate coordinate"],
+    prior: Float[np.ndarray, "coordinate coordinate"],
+    scores: Float[np.ndarray, "configuration coordinate"],
+    *,
+    coordinates: np.ndarray | None = None,
+    null_tolerance: float = 1e-14,
+) -> Identifiability:
+    """The same for labelled configurations, which are independent of one another.
+
+    `fluctuation_ratio` is the variance of a configuration's score over the curvature: 1 where noise is as assumed and
+    components are independent, larger where forces of one snapshot err together or the form misses them, smaller where
+    the labels are better than the noise that was assumed. The information counts configurations: it is divided by that
+    ratio where it is above 1.
+
+    Args:
+        curvature: minus the Hessian of the log likelihood, all configurations together.
+        prior: covariance of the prior's score.
+        scores: of every configuration.
+        coordinates: indices of the coordinates to analyse; default all.
+        null_tolerance: directions with less than this share of the largest information count as none at all.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(400, 2)) * np.array([2.0, 0.02])
+        >>> found = label_identifiability(scores.T @ scores, np.eye(2), scores)
+        >>> (found.prior_relative > 1.0).tolist()
+        [True, False]
+    """
+    chosen = np.arange(scores.shape[1]) if coordinates is None else np.asarray(coordinates)
+    scores, block = scores[:, chosen], np.ix_(chosen, chosen)
+    n = len(scores)
+    found = _spectrum(curvature[block], prior[block], null_tolerance)
+    safe = np.where(found.informed, found.information, 1.0)
+    spread = n * np.mean(((scores - scores.mean(axis=0)) @ found.directions.T) ** 2, axis=0)
+    ratio = np.where(found.informed, spread / safe, np.nan)
+    relative = np.where(found.informed, found.information / np.maximum(ratio, 1.0) / found.prior, 0.0)
+    return Identifiability(
+        fisher_eigenvalue=np.where(found.informed, found.information / n, 0.0),
+        prior_relative=relative,
+        contraction=relative / (1.0 + relative),
+        directions=found.directions,
+        independent_frames=np.where(found.informed, float(n), np.nan),
+        fluctuation_ratio=ratio,
+    )
+
+
+class _Spectrum(NamedTuple):
+    """Generalised eigenvectors of information against prior, unit length, and both along them."""
+
+    directions: np.ndarray
+    information: np.ndarray
+    prior: np.ndarray
+    informed: np.ndarray
+
+
+def _spectrum(information: np.ndarray, prior: np.ndarray, null_tolerance: float) -> _Spectrum:
+    information = (information + information.T) / 2.0
+    prior = (prior + prior.T) / 2.0 + 1e-14 * np.trace(prior) / len(prior) * np.eye(len(prior))
+    values, vectors = scipy.linalg.eigh(information, prior)
+    order = np.argsort(values)[::-1]
+    directions = (vectors[:, order] / np.linalg.norm(vectors[:, order], axis=0)).T
+    along = np.einsum("di,ij,dj->d", directions, information, directions)
+    against = np.einsum("di,ij,dj->d", directions, prior, directions)
+    informed = along > null_tolerance * max(float(np.max(along)), 1e-300)
+    return _Spectrum(directions, along, against, informed)

@@ -72,6 +72,12 @@ def statement(
             "There were too few blocks for the full covariance of the data; one conservative factor"
             f" (g = {float(np.max(fit.calibration.long_run.inefficiency)):.1f}) widens all directions."
         )
+    return sentences + verdict_sentences(checks)
+
+
+def verdict_sentences(checks: Sequence[Check]) -> list[str]:
+    """Which checks failed, were not tested, and passed."""
+    sentences = []
     for verdict in (FAILED, NOT_TESTED):
         named = [c.name for c in checks if c.verdict == verdict]
         if named:

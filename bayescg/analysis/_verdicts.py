@@ -7,7 +7,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayescg.analysis._identifiability import Identifiability
-from bayescg.inference import FitResult
+from bayescg.inference import FitResult, LabelFit
 from bayescg.physics import ReferenceBank
 
 PASSED, FAILED, NOT_TESTED = "passed", "failed", "not tested"
@@ -39,7 +39,7 @@ def _check(name: str, passed: bool, value: float, threshold: float, good: str, b
     return Check(name, PASSED if passed else FAILED, float(value), float(threshold), good if passed else bad)
 
 
-def sampler_checks(fit: FitResult) -> list[Check]:
+def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
     """R̂, effective sample size and divergences of the NUTS draws.
 
     Args:

@@ -14,6 +14,8 @@ digit; ``real`` in LAMMPS has k_B = 0.0019872067 kcal/mol/K where CODATA 2018 gi
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayescg.errors import InputError
@@ -94,17 +96,39 @@ class UnitSystem:
 
         Args:
             quantity: ``length``, ``energy``, ``time``, ``mass``, ``force``, ``pressure``, ``temperature``,
-                ``charge`` or ``virial``.
+                ``charge``, ``virial`` or ``dimensionless``, or powers and products of these: ``energy/length^2``,
+                ``energy*length^6``, ``1/length``.
+
+        Example:
+            >>> get_unit_system("metal").unit("energy*length^6")
+            'eV*angstrom^6'
         """
         names = {
             "length": self.length, "energy": self.energy, "time": self.time, "mass": self.mass, "force": self.force,
             "pressure": self.pressure, "temperature": self.temperature, "charge": self.charge, "virial": self.energy,
+            "dimensionless": "1",
         }  # fmt: skip
-        if quantity not in names:
-            raise InputError(
-                f"unit system {self.name}: no quantity {quantity!r}; known are {', '.join(names)}"
-            )
-        return names[quantity]
+        if quantity in names:
+            return names[quantity]
+        text = ""
+        for base, power in _powers(quantity, names, self.name):
+            times = "" if abs(power) == 1 else f"^{abs(power)}"
+            text += ("/" if power < 0 else "*" if text else "") + names[base] + times
+        return text if not text.startswith("/") else "1" + text
+
+
+def _powers(quantity: str, known: Mapping[str, object], system: str) -> list[tuple[str, int]]:
+    """The base quantities of a product of powers, and their exponents."""
+    found = []
+    for sign, base, power in re.findall(r"([*/]?)([A-Za-z1]+)(?:\^(\d+))?", quantity):
+        if base != "1":
+            found.append((base, (-1 if sign == "/" else 1) * int(power or 1)))
+    written = re.fullmatch(r"\w+(\^\d+)?([*/]\w+(\^\d+)?)*", quantity)
+    if written is None or not found or any(base not in known for base, _ in found):
+        raise InputError(
+            f"unit system {system}: no quantity {quantity!r}; known are {', '.join(known)} and their powers and products"
+        )
+    return found
 
 
 def _clean(value: float) -> float:
@@ -184,7 +208,12 @@ def conversion(quantity: str, source: UnitSystem | str, target: UnitSystem | str
             f"{quantity} from {a.name} to {b.name}: reduced units have no fixed size; "
             "multiply by your own sigma and epsilon, or run the study in lj"
         )
-    return _SI[quantity][a.unit(quantity)] / _SI[quantity][b.unit(quantity)]
+    if quantity == "dimensionless":
+        return 1.0
+    factor = 1.0
+    for base, power in [(quantity, 1)] if quantity in _SI else _powers(quantity, _SI, a.name):
+        factor *= (_SI[base][a.unit(base)] / _SI[base][b.unit(base)]) ** power
+    return factor
 
 
 def unit_factor(text: str, quantity: str, units: UnitSystem) -> float:

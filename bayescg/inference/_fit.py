@@ -9,9 +9,10 @@ import numpy as np
 from bayescg.data import statistical_inefficiency
 from bayescg.errors import ConvergenceError
 from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draws, symmetric_root
-from bayescg.inference._checkpoint import Checkpoints, arrays_to_tree, tree_to_arrays
+from bayescg.inference._chains import draw_chains
+from bayescg.inference._checkpoint import Checkpoints
 from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
-from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
+from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._problem import FitResult, FitSettings, Problem
 from bayescg.inference._references import ReferenceRunner, named_key
@@ -274,49 +275,24 @@ class Fitter:
 
     def _sample(self, bank: ReferenceBank, mode: Mode, name: str, *, n_draws: int) -> NutsDraws:
         """NUTS on the surrogate, in checkpointed chunks."""
-        settings, total = self.settings, self.settings.n_warmup + n_draws
-        chunk = 50
-        self._clock.stage("sampling the posterior", "sample", total=total, unit="draws")
+        settings = self.settings
+        self._clock.stage("sampling the posterior", "sample", total=settings.n_warmup + n_draws, unit="draws")
         target = Target(
             self.likelihood(bank),
             jnp.asarray(mode.z),
             jnp.asarray(symmetric_root(mode.covariance)),
             jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
         )
-        state = self._nuts.initial_state(
-            named_key(settings.seed, f"nuts {name}"), target, n_chains=settings.n_chains
+        return draw_chains(
+            self._nuts,
+            target,
+            key=named_key(settings.seed, f"nuts {name}"),
+            n_chains=settings.n_chains,
+            n_draws=n_draws,
+            name=f"nuts_{name}",
+            checkpoints=self.checkpoints,
+            progress=self.progress,
         )
-        done, parts = 0, []
-        saved = self.checkpoints.load(f"nuts_{name}") if self.checkpoints else None
-        if saved is not None:
-            done = int(saved["done"])
-            state = arrays_to_tree(saved, state)
-            parts = (
-                [NutsDraws(*(saved[field] for field in NutsDraws._fields))]
-                if done > settings.n_warmup
-                else []
-            )
-        last = time.monotonic()
-        while done < total:
-            n = min(chunk, (settings.n_warmup if done < settings.n_warmup else total) - done)
-            state, draws = self._nuts.step(state, target, n=n)
-            if done >= settings.n_warmup:
-                parts.append(draws)
-            done += n
-            self.progress.update(
-                done,
-                metrics={
-                    "leapfrog steps": f"{draws.n_steps.mean():.1f}",
-                    "divergences": str(sum(int(p.diverging.sum()) for p in parts)),
-                },
-            )
-            if self.checkpoints and (time.monotonic() - last > self.checkpoints.interval or done == total):
-                kept = concatenate_draws(parts)._asdict() if parts else {}
-                self.checkpoints.save(
-                    f"nuts_{name}", {"done": np.asarray(done), **tree_to_arrays(state), **kept}
-                )
-                last = time.monotonic()
-        return concatenate_draws(parts)
 
     def _calibrated(self, draws: NutsDraws, mode: Mode, calibration: Calibration, name: str) -> np.ndarray:
         rng = np.random.default_rng([self.settings.seed, *f"calibrated {name}".encode()])

@@ -10,11 +10,29 @@ from jaxtyping import Float
 
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference._calibrate import spread_draws, symmetric_root
+from bayescg.inference._chains import draw_chains
+from bayescg.inference._checkpoint import Checkpoints
 from bayescg.inference._labelled import EnergyForceStress, gaussian
-from bayescg.inference._linearised import LabelRows, LinearisedLabels, QuadraticLabels, label_rows
+from bayescg.inference._linearised import (
+    LabelRows,
+    LinearisedLabels,
+    QuadraticLabels,
+    label_rows,
+    parameter_vector,
+    with_parameter_vector,
+)
+from bayescg.inference._noise_free import (
+    NoiseFreeLabels,
+    label_spread,
+    learned_quantities,
+    refuse_exact_labels,
+)
 from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.inference._posterior import Mode, Posterior, laplace, maximise
 from bayescg.inference._prior import Prior
+from bayescg.inference._second_order import MOST_PARAMETERS, with_curvature
+from bayescg.physics._design_matrix import has_design_matrix
+from bayescg.progress import Progress, SilentProgress
 
 KHAT_LIMIT = 0.7
 """Largest Pareto k̂ at which importance weights may mend the linearised posterior."""
@@ -48,13 +66,15 @@ class LabelMode(NamedTuple):
     """One maximum of the posterior of labelled data.
 
     Attributes:
-        mode: where, with the Laplace approximation of the linearised posterior there.
+        mode: where, with the Laplace approximation of the posterior there.
         rows: residuals and their Jacobian there.
+        surrogate: the likelihood to second order there, or with predictions linearised.
         n_starts: how many starts led to it.
     """
 
     mode: Mode
     rows: LabelRows
+    surrogate: QuadraticLabels | LinearisedLabels
     n_starts: int
 
 
@@ -71,7 +91,7 @@ class LabelFit(NamedTuple):
             all directions.
         khat: Pareto k̂ of the weights between the linearised and the exact posterior; 0 where the predictions are
             linear, NaN where NUTS ran on the exact posterior.
-        method: `linear`, `linearised and reweighted` or `exact`.
+        method: `linear`, `expanded and reweighted` or `exact`.
     """
 
     modes: tuple[LabelMode, ...]
@@ -95,6 +115,8 @@ class LabelFitter:
         likelihood: configurations, labels and noise.
         start: unconstrained coordinates where the search begins [coordinate]; default a prior draw.
         settings: how much work is done.
+        checkpoints: where modes and chains leave their state; None keeps nothing.
+        progress: who listens.
     """
 
     def __init__(
@@ -104,20 +126,26 @@ class LabelFitter:
         *,
         start: Float[np.ndarray, " coordinate"] | None = None,
         settings: LabelSettings | None = None,
+        checkpoints: Checkpoints | None = None,
+        progress: Progress | None = None,
     ):
         self.prior, self.likelihood = prior, likelihood
+        self.checkpoints = checkpoints
+        self.progress = SilentProgress() if progress is None else progress
         self.settings = settings = LabelSettings() if settings is None else settings
         self.posterior = Posterior(prior)
         self._key = jax.random.key(settings.seed)
         extra = np.asarray(prior.sample(jax.random.fold_in(self._key, 1), max(1, settings.n_starts)))
         self.starts = list(extra) if start is None else [np.asarray(start, float), *extra[1:]]
         self._log_density = eqx.filter_jit(self.posterior.log_density)
+        self._learned, self._spread = learned_quantities(prior), label_spread(likelihood.data)
 
     def run(self) -> LabelFit:
         """The whole inference.
 
         Raises:
             ConvergenceError: no start led to a maximum.
+            InputError: noise scales to be learned from labels that the potential says exactly.
         """
         modes = self.modes()
         best = modes[0]
@@ -134,11 +162,19 @@ class LabelFitter:
 
     def modes(self) -> tuple[LabelMode, ...]:
         """The distinct maxima that the starts lead to, highest first."""
+        saved = self.checkpoints.load("modes") if self.checkpoints else None
+        if saved is not None:
+            known = zip(saved["z"], saved["log_density"], saved["n_starts"], strict=True)
+            return tuple(self._mode_at(z, float(value), int(n)) for z, value, n in known)
         found: list[LabelMode] = []
         trouble: list[str] = []
-        for start in self.starts:
+        self.progress.stage("searching modes", total=len(self.starts), unit="starts")
+        for i, start in enumerate(self.starts):
+            self.progress.update(i)
             try:
                 new = self._maximum(start)
+            except NoiseFreeLabels:
+                raise
             except (ConvergenceError, InputError) as error:
                 trouble.append(str(error))
                 continue
@@ -153,7 +189,24 @@ class LabelFitter:
             raise ConvergenceError(
                 f"none of {len(self.starts)} starts led to a maximum; the first: {trouble[0]}"
             )
-        return tuple(sorted(found, key=lambda one: -one.mode.log_density))
+        modes = tuple(sorted(found, key=lambda one: -one.mode.log_density))
+        if self.checkpoints:
+            self.checkpoints.save(
+                "modes",
+                {
+                    "z": np.stack([one.mode.z for one in modes]),
+                    "log_density": np.asarray([one.mode.log_density for one in modes]),
+                    "n_starts": np.asarray([one.n_starts for one in modes]),
+                },
+            )
+        return modes
+
+    def _mode_at(self, z: np.ndarray, log_density: float, n_starts: int) -> LabelMode:
+        """The linearisation at a maximum."""
+        rows = self._rows(z)
+        surrogate = self.second_order(z, rows)
+        mode = laplace(self.posterior, surrogate, z, interior=False)
+        return LabelMode(mode._replace(log_density=log_density), rows, surrogate, n_starts)
 
     def _rows(self, z: np.ndarray) -> LabelRows:
         return label_rows(self.prior.potential(jnp.asarray(z)).potential, self.likelihood.data)
@@ -172,6 +225,21 @@ class LabelFitter:
             power=power,
         )
 
+    def second_order(self, z: np.ndarray, rows: LabelRows) -> QuadraticLabels | LinearisedLabels:
+        """The likelihood near z: linearised, and for Gaussian noise with the exact curvature of the sums of squares."""
+        surrogate = self.linearised(z, rows)
+        potential = self.prior.potential(jnp.asarray(z)).potential
+        if (
+            not isinstance(surrogate, QuadraticLabels)
+            or has_design_matrix(potential)
+            or rows.jacobian.shape[1] > MOST_PARAMETERS
+        ):
+            return surrogate
+        curved = with_curvature(surrogate, potential, self.likelihood.data)
+        curvature = -np.asarray(self.posterior.hessian(jnp.asarray(z), curved))
+        # near the mode it is positive; where rounding or a kink says otherwise, Gauss and Newton's is kept
+        return curved if np.linalg.eigvalsh((curvature + curvature.T) / 2.0)[0] > 0.0 else surrogate
+
     def _maximum(self, start: np.ndarray) -> LabelMode:
         """Gauss–Newton: maximise with predictions linearised, shorten the step until the exact density rises."""
         z = np.asarray(start, float)
@@ -180,30 +248,57 @@ class LabelFitter:
             raise ConvergenceError(
                 "the log density is not finite at a start; choose another start or a narrower prior"
             )
-        for _ in range(self.settings.max_linearisations):
+        for k in range(self.settings.max_linearisations):
             rows = self._rows(z)
+            if k == 0:
+                self._refuse_exact_labels(z, rows)
             surrogate = self.linearised(z, rows)
             mode = maximise(self.posterior, surrogate, z, least_effective_frames=0.0, refuse_flat=False)
             step = mode.z - z
             if step @ np.linalg.solve(mode.covariance, step) < self.settings.tolerance:
                 break
-            for shorten in 0.5 ** np.arange(16):
-                candidate = z + shorten * step
-                new = float(self._log_density(jnp.asarray(candidate), self.likelihood))
-                if np.isfinite(new) and new > value:
-                    break
-            else:
+            better = self._shortened(z, step, value)
+            if better is None:
+                better = self._shortened(z, self._ascent(z, surrogate), value)
+            if better is None:
                 break
-            z, value = candidate, new
-        rows = self._rows(z)
-        mode = laplace(self.posterior, self.linearised(z, rows), z)
-        return LabelMode(mode._replace(log_density=value), rows, 1)
+            z, value = better
+        return self._mode_at(z, value, 1)
+
+    def _shortened(self, z: np.ndarray, step: np.ndarray, value: float) -> tuple[np.ndarray, float] | None:
+        """Where along a step, halved as often as it takes, the exact log density is above a value."""
+        for shorten in 0.5 ** np.arange(16):
+            candidate = z + shorten * step
+            new = float(self._log_density(jnp.asarray(candidate), self.likelihood))
+            if np.isfinite(new) and new > value:
+                return candidate, new
+        return None
+
+    def _ascent(self, z: np.ndarray, surrogate: QuadraticLabels | LinearisedLabels) -> np.ndarray:
+        """Newton's step with the moduli of the curvatures: uphill, which the way to the surrogate's maximum need not be."""
+        point = jnp.asarray(z)
+        gradient = np.asarray(self.posterior.value_and_gradient(point, surrogate)[1])
+        hessian = np.asarray(self.posterior.hessian(point, surrogate))
+        eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2.0)
+        size = np.maximum(np.abs(eigenvalues), 1e-12 * np.abs(eigenvalues).max())
+        return vectors @ ((vectors.T @ gradient) / size)
+
+    def _refuse_exact_labels(self, z: np.ndarray, rows: LabelRows) -> None:
+        """Raise where noise scales are learned and the search leads to residuals that vanish."""
+        potential, data = self.prior.potential(jnp.asarray(z)).potential, self.likelihood.data
+
+        def after(step: np.ndarray) -> LabelRows:
+            return label_rows(with_parameter_vector(potential, parameter_vector(potential) + step), data)
+
+        refuse_exact_labels(
+            rows, spread=self._spread, n_groups=len(data.groups), learned=self._learned, after=after
+        )
 
     # Draws ------------------------------------------------------------------------------------------------
 
     def _sample(self, best: LabelMode) -> tuple[NutsDraws, float, str]:
-        surrogate = self.linearised(best.mode.z, best.rows)
-        draws = self._nuts(surrogate, best.mode)
+        surrogate = best.surrogate
+        draws = self._nuts(surrogate, best.mode, "linearised")
         flat = draws.z.reshape(-1, draws.z.shape[-1])
         rng = np.random.default_rng([self.settings.seed, 3])
         some = rng.choice(len(flat), min(self.settings.n_checks, len(flat)), replace=False)
@@ -216,8 +311,8 @@ class LabelFitter:
             if khat < KHAT_LIMIT:
                 chosen = rng.choice(len(flat), len(flat), p=weights)
                 mended = flat[chosen].reshape(draws.z.shape)
-                return draws._replace(z=mended), khat, "linearised and reweighted"
-        return self._nuts(self.likelihood, best.mode), np.nan, "exact"
+                return draws._replace(z=mended), khat, "expanded and reweighted"
+        return self._nuts(self.likelihood, best.mode, "exact"), np.nan, "exact"
 
     def _gaps(self, points: np.ndarray, surrogate: QuadraticLabels | LinearisedLabels) -> np.ndarray:
         """Exact minus linearised log density."""
@@ -225,14 +320,24 @@ class LabelFitter:
         linear = [float(self._log_density(jnp.asarray(z), surrogate)) for z in points]
         return np.asarray(exact) - np.asarray(linear)
 
-    def _nuts(self, likelihood, mode: Mode) -> NutsDraws:
+    def _nuts(
+        self, likelihood: EnergyForceStress | QuadraticLabels | LinearisedLabels, mode: Mode, name: str
+    ) -> NutsDraws:
         settings = self.settings
-        nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
+        self.progress.stage(
+            f"sampling the {name} posterior", total=settings.n_warmup + settings.n_draws, unit="draws"
+        )
         root = jnp.asarray(symmetric_root(mode.covariance))
-        target = Target(likelihood, jnp.asarray(mode.z), root, jnp.asarray(1.0))
-        state = nuts.initial_state(jax.random.fold_in(self._key, 4), target, n_chains=settings.n_chains)
-        state, _ = nuts.step(state, target, n=settings.n_warmup)
-        return nuts.step(state, target, n=settings.n_draws)[1]
+        return draw_chains(
+            Nuts(self.posterior, n_warmup=settings.n_warmup),
+            Target(likelihood, jnp.asarray(mode.z), root, jnp.asarray(1.0)),
+            key=jax.random.fold_in(self._key, 4),
+            n_chains=settings.n_chains,
+            n_draws=settings.n_draws,
+            name=f"nuts_{name}",
+            checkpoints=self.checkpoints,
+            progress=self.progress,
+        )
 
     # Width ------------------------------------------------------------------------------------------------
 
@@ -248,6 +353,17 @@ class LabelFitter:
         )
         return np.asarray(jacobian(jnp.asarray(best.mode.z), rows))
 
+    def curvature(self, best: LabelMode) -> Float[np.ndarray, "coordinate coordinate"]:
+        """Minus the Hessian of the log likelihood at a mode, predictions linearised."""
+        prior = -np.asarray(self.posterior.prior_hessian(jnp.asarray(best.mode.z)))
+        return np.linalg.inv(best.mode.covariance) - prior
+
+    def prior_information(self, best: LabelMode) -> Float[np.ndarray, "coordinate coordinate"]:
+        """Λ̄, the covariance of the prior's score."""
+        return np.asarray(
+            self.prior.score_covariance(jnp.asarray(best.mode.z), key=jax.random.fold_in(self._key, 5))
+        )
+
     def sandwich(self, best: LabelMode) -> tuple[np.ndarray, float, bool]:
         """V = H_p⁻¹ (η² Σ_c (s_c − s̄)(s_c − s̄)ᵀ n/(n − 1) + Λ̄) H_p⁻¹ with configurations as independent units.
 
@@ -260,10 +376,7 @@ class LabelFitter:
         References:
             White (1982), doi:10.2307/1912526; the prior's share as in `calibrate`.
         """
-        z = jnp.asarray(best.mode.z)
-        total = np.linalg.inv(best.mode.covariance)
-        prior_precision = -np.asarray(self.posterior.prior_hessian(z))
-        middle_prior = np.asarray(self.prior.score_covariance(z, key=jax.random.fold_in(self._key, 5)))
+        curvature, middle_prior = self.curvature(best), self.prior_information(best)
         scores = float(self.likelihood.power) * self.scores(best)
         scores = scores[np.any(scores != 0.0, axis=1)]
         n, p = scores.shape
@@ -271,7 +384,6 @@ class LabelFitter:
         outer = centred.T @ centred * n / max(n - 1.0, 1.0)
         few = n < 3 * p
         if few:
-            curvature = total - prior_precision
             ratio = float(
                 np.trace(best.mode.covariance @ outer)
                 / max(np.trace(best.mode.covariance @ curvature), 1e-300)

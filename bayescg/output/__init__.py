@@ -27,3 +27,7 @@ from bayescg.output._tables import parameter_table as parameter_table
 from bayescg.output._tables import stage_table as stage_table
 from bayescg.output._tables import write_parameter_table as write_parameter_table
 from bayescg.output._trace import figure_trace as figure_trace
+from bayescg.output._calculator import PosteriorCalculator as PosteriorCalculator
+from bayescg.output._lammps_potentials import export_lammps_potentials as export_lammps_potentials
+from bayescg.output._potential_draws import PotentialDraws as PotentialDraws
+from bayescg.output._potential_draws import potential_draws as potential_draws

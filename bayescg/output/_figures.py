@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from bayescg.output._diagnostic_figures import VERIFICATION_VARIABLES, figure_fisher, figure_verification
+from bayescg.output._label_figures import (
+    figure_coverage,
+    figure_phonons,
+    figure_properties,
+    figure_residuals,
+    figure_sloppiness,
+)
 from bayescg.output._result import has_variables
 from bayescg.output._structure_figures import figure_potential, figure_pressure, figure_rdf
 
@@ -31,11 +38,20 @@ def available_figures(tree: xr.DataTree) -> dict[str, Callable[[xr.DataTree], "F
     """
     from bayescg.output._trace import figure_trace
 
+    phonons = (
+        "property" in tree.children
+        and any("_phonon_" in str(name) for name in tree["property"].coords.get("component", xr.DataArray([])).values)
+    )  # fmt: skip
     wanted: list[tuple[str, Callable[[xr.DataTree], Figure], str, tuple[str, ...]]] = [
         ("potential", figure_potential, "prediction", ("pair_energy",)),
         ("rdf", figure_rdf, "posterior_predictive", ("rdf",)),
         ("pressure", figure_pressure, "posterior_predictive", ("pressure",)),
+        ("residuals", figure_residuals, "labels", ()),
+        ("coverage", figure_coverage, "coverage", ("coverage", "coverage_parameters")),
+        ("properties", figure_properties, "property", ("value",)),
+        ("phonons", figure_phonons, "property" if phonons else "no such group", ("value",)),
         ("fisher", figure_fisher, "identifiability", ("prior_relative", "contraction")),
+        ("sloppiness", figure_sloppiness, "sloppiness", ("eigenvalue", "eigenvector")),
         ("verification", figure_verification, "verification", VERIFICATION_VARIABLES),
         ("trace", figure_trace, "posterior", ()),
     ]

@@ -47,11 +47,38 @@ _CAPTIONS = {
         "pressure, so the two may lie far apart, and the histogram's width says nothing about that gap: it is the "
         "uncertainty within the model.",
     ),
+    "residuals": (
+        "Residuals",
+        "Each point tells which share of the labels lies farther from the prediction than that many predictive standard "
+        "deviations (parameters and noise together). On the dashed line the misses are as frequent as a normal law says; "
+        "above it on the right there are outliers that it does not know: look for them, or use Student's t.",
+    ),
+    "coverage": (
+        "Coverage",
+        "How many held-out labels lie inside central intervals of each nominal content. Filled marks include the noise "
+        "and should lie on the dashed line. Open marks are the parameters' uncertainty alone: what they leave uncovered "
+        "is noise of the labels or, where the labels have none, what the potential's form can't say.",
+    ),
+    "properties": (
+        "Properties",
+        "Each property at the posterior's draws, relative to its median (printed on the right): what the uncertainty of "
+        "the parameters means for it. The form's own error is not in these bands.",
+    ),
+    "phonons": (
+        "Phonons",
+        "Frequencies along the path, at the posterior's draws. Negative numbers stand for imaginary frequencies.",
+    ),
     "fisher": (
         "Fisher spectrum",
         "Each point is one combination of parameters, and its height says how many times more the data know about it "
         "than the prior does (λ). Above the line the data decide, below it the prior. The lower panel is the share of "
         "the answer that comes from the data, λ / (1 + λ). What lies below a half should be read as prior.",
+    ),
+    "sloppiness": (
+        "Combinations of parameters",
+        "Above, the information about each combination of the (unconstrained) parameters, in decades; below, the share "
+        "that each parameter has in it (squared component). The combinations on the right are those that the data hardly "
+        "know: parameters may change along them together and predictions stay the same.",
     ),
     "verification": (
         "Verification",
@@ -70,6 +97,10 @@ _CAPTIONS = {
         "effective draws.",
     ),
 }
+
+AT_EQUILIBRIUM = ("potential", "rdf", "pressure", "fisher", "verification", "trace")
+LABELLED = ("residuals", "coverage", "properties", "fisher", "trace")
+"""Figures that a result of each kind usually has."""
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -171,7 +202,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
     title = escape(str(tree.attrs.get("title", "Result")))
     facts = [
         f"potential: {tree.attrs.get('potential', 'not stated')}",
-        f"temperature: {float(tree.attrs['temperature']):g}",
+        *([f"temperature: {float(tree.attrs['temperature']):g}"] if "temperature" in tree.attrs else []),
         f"units: {tree.attrs['units']}",
         f"made by bayescg on {tree.attrs.get('created', 'an unknown date')}",
     ]
@@ -181,6 +212,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
         if is_quick(tree)
         else ""
     )
+    expected = LABELLED if tree.attrs.get("kind") == "labelled" else AT_EQUILIBRIUM
     sentences = read_statement(tree) or ["This result carries no statement."]
     statement = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     return (
@@ -191,7 +223,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
         f"<h2>What the data say</h2><div class='statement'>{statement}</div>\n"
         f"<h2>Checks</h2>{_checks(tree)}\n"
         f"<h2>Parameters</h2>{_parameters(tree)}\n"
-        f"<h2>Figures</h2>{_figures(figures)}\n"
+        f"<h2>Figures</h2>{_figures(figures, expected)}\n"
         f"<h2>Where this came from</h2>{_provenance(tree)}\n"
         "</body></html>\n"
     )
@@ -236,10 +268,13 @@ def _parameters(tree: xr.DataTree) -> str:
     )
 
 
-def _figures(figures: dict[str, bytes]) -> str:
+def _figures(figures: dict[str, bytes], expected: tuple[str, ...]) -> str:
+    """All figures, and a word where one that belongs to this kind of result could not be drawn."""
     parts = []
     for name, (title, caption) in _CAPTIONS.items():
         if name not in figures:
+            if name not in expected:
+                continue
             parts.append(f"<p class='note'>{title}: this result holds nothing to draw it from.</p>")
             continue
         data = base64.b64encode(figures[name]).decode()

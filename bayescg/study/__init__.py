@@ -1,6 +1,9 @@
 """The model file and the study that runs it."""
 
+from bayescg.study._labelled_schema import LabelledModelFile as LabelledModelFile
+from bayescg.study._pair_tables import pair_tables as pair_tables
+from bayescg.study._read import read_model_file as read_model_file
 from bayescg.study._schema import ModelFile as ModelFile
-from bayescg.study._schema import read_model_file as read_model_file
+from bayescg.study._stored_potentials import stored_potentials as stored_potentials
+from bayescg.study._stored_potentials import stored_prior as stored_prior
 from bayescg.study._study import Study as Study
-from bayescg.study._study import pair_tables as pair_tables

@@ -122,10 +122,7 @@ def parameter_priors(
             weights = default_smoothness_weights(info, exponent=table.steepness)
             priors[name] = Smoothness(dist.LogNormal(np.log(table.smoothness), table.spread), weights)
         else:
-            distribution = _distribution(table, f"{path}: key 'prior.{name}'")
-            with blame(path, f"prior.{name}"):
-                check_support(info, distribution)
-            priors[name] = distribution
+            priors[name] = distribution = table_prior(table, info, path=path)
             if info.shape and isinstance(distribution, dist.Uniform):
                 raise InputError(
                     f"{path}: key 'prior.{name}': a flat prior on spline coefficients leaves those that no data touch"
@@ -141,6 +138,18 @@ def _default_prior(info: ParameterInfo, value: np.ndarray, kT: float) -> Paramet
         spread = 0.2 if info.quantity == "length" else 1.0
         return dist.LogNormal(np.log(float(value)), spread)
     return dist.Normal(float(value), 3.0 * info.scale)
+
+
+def table_prior(table: DistributionTable, info: ParameterInfo, *, path: Path) -> dist.Distribution:
+    """The distribution of a table `[prior.PARAMETER]`.
+
+    Raises:
+        InputError: other numbers than the distribution takes, or a support that the parameter does not have.
+    """
+    distribution = _distribution(table, f"{path}: key 'prior.{info.name}'")
+    with blame(path, f"prior.{info.name}"):
+        check_support(info, distribution)
+    return distribution
 
 
 def _distribution(table: DistributionTable, where: str) -> dist.Distribution:

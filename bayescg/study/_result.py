@@ -85,7 +85,7 @@ class ResultBuilder:
         identified = analysis.identifiability(
             fit.calibration, scores, lengths=statistics.trajectory_lengths(), coordinates=parameters
         )
-        groups["identifiability"] = _identifiability_dataset(identified, [names[i] for i in parameters])
+        groups["identifiability"] = identifiability_dataset(identified, [names[i] for i in parameters])
         checks = [analysis.verification_check(fit), *analysis.sampler_checks(fit)]
         flat = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])
         some = jnp.asarray(flat[:: max(1, len(flat) // 50)])
@@ -229,7 +229,7 @@ def _agreement(statistics: SufficientStatistics) -> float:
     return float(np.max(trajectory_agreement(varying, statistics.trajectory_lengths()).z))
 
 
-def _identifiability_dataset(result: analysis.Identifiability, names: list[str]) -> xr.Dataset:
+def identifiability_dataset(result: analysis.Identifiability, names: list[str]) -> xr.Dataset:
     fields = ("fisher_eigenvalue", "prior_relative", "contraction", "independent_frames", "fluctuation_ratio")
     variables: dict[str, Any] = {field: ("direction", getattr(result, field)) for field in fields}
     variables["eigenvector"] = (("direction", "parameter"), result.directions)

@@ -1,23 +1,10 @@
 """The model file: what its keys mean, checked before anything is computed."""
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
-
-from bayescg.errors import InputError
-from bayescg.study._messages import describe_problem
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Number = Annotated[float, Field(strict=True)]
 Positive = Annotated[Number, Field(gt=0.0)]
@@ -27,7 +14,9 @@ Count = Annotated[WholeNumber, Field(ge=1)]
 Seed = Annotated[WholeNumber, Field(ge=0, le=2**32 - 1)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a model file: unknown keys, infinities and NaN are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -42,7 +31,7 @@ def _check_weights(value: object) -> object:
     )
 
 
-class BeadTable(_Table):
+class BeadTable(Table):
     """`[[mapping.beads]]`: a named bead in each residue or molecule."""
 
     name: str
@@ -52,7 +41,7 @@ class BeadTable(_Table):
     )
 
 
-class MappingTable(_Table):
+class MappingTable(Table):
     """`[mapping]`: how atoms become sites."""
 
     by: Literal["residue", "molecule"] = "residue"
@@ -61,7 +50,7 @@ class MappingTable(_Table):
     beads: tuple[BeadTable, ...] = ()
 
 
-class RawTable(_Table):
+class RawTable(Table):
     """`[data.raw]` or `[data.compare]`: atomistic files that MDAnalysis reads."""
 
     topology: Path
@@ -69,7 +58,7 @@ class RawTable(_Table):
     file_units: Literal["gromacs", "metal", "real", "lj"] | None = None
 
 
-class DataTable(_Table):
+class DataTable(Table):
     """`[data]`: mapped frames in netCDF, or atomistic files to be mapped."""
 
     frames: tuple[Path, ...] = ()
@@ -88,7 +77,7 @@ class DataTable(_Table):
         return self
 
 
-class SplineTable(_Table):
+class SplineTable(Table):
     """`[potential.NAME]` with `kind = "spline"`."""
 
     kind: Literal["spline"]
@@ -115,7 +104,7 @@ class SplineTable(_Table):
         return self
 
 
-class LennardJonesTable(_Table):
+class LennardJonesTable(Table):
     """`[potential.NAME]` with `kind = "lennard-jones"`."""
 
     kind: Literal["lennard-jones"]
@@ -134,7 +123,7 @@ class LennardJonesTable(_Table):
         return self
 
 
-class WcaTable(_Table):
+class WcaTable(Table):
     """`[potential.NAME]` with `kind = "wca"`."""
 
     kind: Literal["wca"]
@@ -151,7 +140,7 @@ class WcaTable(_Table):
         return self
 
 
-class DoubleWellTable(_Table):
+class DoubleWellTable(Table):
     """`[potential.NAME]` with `kind = "double-well"`."""
 
     kind: Literal["double-well"]
@@ -164,7 +153,7 @@ PotentialTable = Annotated[
 ]
 
 
-class DistributionTable(_Table):
+class DistributionTable(Table):
     """`[prior.PARAMETER]`: a distribution by its usual name and parameters, in the study's units."""
 
     distribution: Literal[
@@ -178,7 +167,7 @@ class DistributionTable(_Table):
     rate: Positive | None = None
 
 
-class SmoothnessTable(_Table):
+class SmoothnessTable(Table):
     """`[prior.PARAMETER]` of spline coefficients: a random walk whose scale is inferred.
 
     The scale has a lognormal prior with the given median [energy] and log standard deviation; second differences
@@ -209,7 +198,7 @@ PriorTable = Annotated[
 ]
 
 
-class SimulationTable(_Table):
+class SimulationTable(Table):
     """`[simulation]`: the Langevin sampler."""
 
     time_step: Positive
@@ -219,7 +208,7 @@ class SimulationTable(_Table):
     equilibration: Count = 10
 
 
-class InferenceTable(_Table):
+class InferenceTable(Table):
     """`[inference]`: start, sampling, verification."""
 
     start: Literal["force-matching", "score-matching", "guess"] = "score-matching"
@@ -235,14 +224,14 @@ class InferenceTable(_Table):
     max_rounds: Annotated[WholeNumber, Field(ge=0)] = 5
 
 
-class PredictionTable(_Table):
+class PredictionTable(Table):
     """`[prediction]`: what is predicted at posterior draws."""
 
     rdf_bin: Positive = 0.01
     draws: Annotated[WholeNumber, Field(ge=20)] = 400
 
 
-class ModelFile(_Table):
+class ModelFile(Table):
     """A whole `model.toml`."""
 
     title: str
@@ -265,37 +254,3 @@ class ModelFile(_Table):
                 " least twice as many: every verified draw is simulated by several replicas; change one of them"
             )
         return self
-
-
-def read_model_file(path: Path) -> tuple[ModelFile, str]:
-    """The checked model file and its text.
-
-    Args:
-        path: a TOML file.
-
-    Raises:
-        InputError: one line that names file, key, what was found and what is expected.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); name a folder with a model.toml, or the file"
-        ) from error
-    return parse_model_file(text, path), text
-
-
-def parse_model_file(text: str, path: Path) -> ModelFile:
-    """The checked contents of a model file; `path` is named in errors.
-
-    Raises:
-        InputError: as `read_model_file`.
-    """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}; mend that line") from error
-    try:
-        return ModelFile.model_validate(document)
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe_problem(error, document)}") from error

@@ -204,7 +204,7 @@ def test_truth_is_found_from_afar_and_reweighting_mends_the_bend():
     z = fit.draws.z.reshape(-1, 4)
     truth = np.log([TRUTH[c.site] for c in prior.coordinates])
     np.testing.assert_array_less(np.abs(z.mean(axis=0) - truth), 4.0 * z.std(axis=0))
-    assert fit.method == "linearised and reweighted" and fit.khat < 0.7
+    assert fit.method == "expanded and reweighted" and fit.khat < 0.7
 
 
 def test_noise_scales_are_learned_per_group():

@@ -177,7 +177,7 @@ def test_a_run_refuses_a_silly_prior_on_knots_that_no_data_touch(study, many, re
 @pytest.mark.parametrize("kT", [99.0, 101.0])
 def test_how_wide_is_silly(study, many, kT):
     study_ = Study.from_file(with_normal_prior(study, many, kT))
-    loaded = study_._load(StageClock(SilentProgress()))
+    loaded = study_.pipeline.load(StageClock(SilentProgress()))
     refusal = pytest.raises(InputError, match="says nothing") if kT > 100.0 else nullcontext()
     with refusal:
         refuse_wide_priors(loaded.survey, loaded.potential, loaded.parameter_priors, path=study_.path)
@@ -189,7 +189,7 @@ def test_a_wide_prior_on_knots_that_data_touch_is_no_matter(study, make_frames):
     text = (folder / "model.toml").read_text().replace("inner = 0.5", "inner = 0.7")
     (folder / "model.toml").write_text(text.replace("core_distance = 0.6", "core_distance = 0.7"))
     study_ = Study.from_file(folder)
-    loaded = study_._load(StageClock(SilentProgress()))
+    loaded = study_.pipeline.load(StageClock(SilentProgress()))
     (check,) = sampled_distances(loaded.survey, loaded.potential, loaded.parameter_priors)
     assert check.verdict == "passed" and "Data touch every knot" in check.sentence
     refuse_wide_priors(loaded.survey, loaded.potential, loaded.parameter_priors, path=study_.path)

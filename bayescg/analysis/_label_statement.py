@@ -1,0 +1,112 @@
+"""The statement in words for labelled data: what the posterior says, and what not to believe of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayescg.analysis._identifiability import Identifiability
+from bayescg.analysis._statement import verdict_sentences
+from bayescg.analysis._verdicts import Check
+from bayescg.data import UnitSystem
+from bayescg.inference import LABEL_QUANTITIES, LabelFit, LabelledData, cost_temperature
+from bayescg.inference._labelled import QUANTITIES
+
+
+def label_statement(
+    fit: LabelFit,
+    found: Identifiability,
+    *,
+    data: LabelledData,
+    noise: np.ndarray,
+    coordinates: Sequence[str],
+    units: UnitSystem,
+    checks: Sequence[Check],
+    spectrum: np.ndarray,
+) -> list[str]:
+    """What the posterior of labelled data says and does not say, in sentences.
+
+    Args:
+        fit: the inference's outcome.
+        found: the spectrum of the parameters' information.
+        data: the training configurations.
+        noise: noise scale at the mode, of each quantity and group one after the other [quantity·group].
+        coordinates: names of the parameters' coordinates.
+        units: the study's system.
+        checks: all checks.
+        spectrum: eigenvalues of the information in the unconstrained coordinates.
+    """
+    counts = {name: sum(row) for name, row in zip(QUANTITIES, data.counts, strict=True)}
+    words = {"energy": "energies", "forces": "force components", "stress": "stress components"}
+    used = [
+        "1 energy" if (name, n) == ("energy", 1) else f"{n} {words[name]}" for name, n in counts.items() if n
+    ]
+    configurations = (
+        "1 configuration" if data.n_configurations == 1 else f"{data.n_configurations} configurations"
+    )
+    groups = "one group" if len(data.groups) == 1 else f"{len(data.groups)} groups"
+    sentences = [f"Learned from {configurations} in {groups}: {', '.join(used)}."]
+    by_data = found.prior_relative > 1.0
+    sentences.append(
+        f"The data decide {int(by_data.sum())} of {len(by_data)} combinations of parameters (effective number"
+        f" {found.effective_parameters:.1f}); the prior decides the others."
+    )
+    informed, known = found.fisher_eigenvalue > 0.0, spectrum[spectrum > 0.0]
+    if len(known) > 1:
+        sentences.append(
+            f"The information about the parameters spans {np.log10(known.max() / known.min()):.1f} decades."
+        )
+    for k in np.flatnonzero(~informed):
+        weight = found.directions[k] ** 2
+        main = np.argsort(weight)[::-1][:3]
+        named = ", ".join(coordinates[i] for i in main if weight[i] > 0.05)
+        sentences.append(f"No data touch a combination of {named}: structurally unidentified, prior only.")
+    held = found.directions[~by_data & informed]
+    if len(held):
+        weight = np.sum(held**2, axis=0)
+        names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
+        if names:
+            sentences.append(
+                f"Mostly the prior holds {', '.join(names)}: believe the prior or add data that vary them."
+            )
+    rows = fit.modes[0].rows
+    for index, name in enumerate(QUANTITIES):
+        of = rows.kind // len(data.groups) == index
+        if of.any():
+            per_atom = " per atom" if name == "energy" else ""
+            sentences.append(
+                f"The model misses the {words[name]} by {np.sqrt(np.mean(rows.residual[of] ** 2)):.3g}"
+                f" {units.unit(LABEL_QUANTITIES[name])}{per_atom} (root mean square)."
+            )
+    ratio = np.linalg.solve(fit.modes[0].mode.covariance, fit.covariance)
+    widening = float(np.sqrt(np.trace(ratio) / len(ratio)))
+    sentences.append(
+        f"Intervals are {widening:.2f} times as wide as if every component were independent and the form right."
+    )
+    cost = 0.5 * float(np.sum(rows.weight * (rows.residual / noise[rows.kind]) ** 2))
+    tempering = cost_temperature(cost, len(found.directions))
+    sentences.append(
+        f"Nothing was tempered. The temperature of the best fit's cost is T0 = {tempering.temperature:.3g}."
+        + (f" Warning: {tempering.warning}." if tempering.warning else "")
+    )
+    return sentences + verdict_sentences(checks)
+
+
+def coverage_sentence(coverage: xr.Dataset, noisy: xr.Dataset) -> str:
+    """How often the held-out labels lay inside the 90 % intervals, with and without noise.
+
+    Args:
+        coverage: of `label_coverage` without noise.
+        noisy: the same with noise.
+    """
+    parts = []
+    for name in QUANTITIES:
+        count = coverage["count"].sel(quantity=name)
+        if not int(count.sum()):
+            continue
+        with_noise, alone = (
+            float((c["coverage"].sel(quantity=name, level=0.9).fillna(0.0) * count).sum() / count.sum())
+            for c in (noisy, coverage)
+        )
+        parts.append(f"{name} {100 * with_noise:.0f} % (parameters alone {100 * alone:.0f} %)")
+    return f"Of the held-out labels the 90 % intervals hold: {'; '.join(parts)}."

@@ -1,0 +1,189 @@
+"""Labelled rows in units of their noise, in the coordinates of a potential's parameters: what linear algebra needs.
+
+Noise scales and smoothness are held at their values; about a mode the posterior of what is left is Gaussian, exactly so
+where predictions are linear in the coordinates and their prior is normal.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float
+
+from bayescg.errors import InputError
+from bayescg.inference._labelled import LabelledData
+from bayescg.inference._linearised import LabelRows, _noise_by_kind, label_rows, parameter_vector
+from bayescg.inference._prior import Prior
+
+SCALE_SITES = ("noise_", "discrepancy_")
+"""How the names of sites begin that are scales of residuals, not parameters of the potential."""
+
+
+class WhiteRows(NamedTuple):
+    """Residuals over their noise and what they change by, at a point z.
+
+    Rows with a weight are multiplied by its root. What holds about z:
+
+        −log p(z + d | labels) ≈ const + ½ |r + G d|² + ½ dᵀΛd − sᵀd.
+
+    Attributes:
+        z: the point [coordinate].
+        free: indices of the coordinates that are parameters of the potential [free].
+        residual: r, prediction minus label over its noise [row].
+        jacobian: G, its derivative by the free coordinates [row free].
+        prior_precision: Λ, minus the Hessian of the log prior [free free].
+        prior_score: s, gradient of the log prior [free].
+        kind: quantity times number of groups plus group [row].
+        configuration: index in the data [row].
+        noise: standard deviation of each row [row] [unit of the label].
+    """
+
+    z: np.ndarray
+    free: np.ndarray
+    residual: np.ndarray
+    jacobian: np.ndarray
+    prior_precision: np.ndarray
+    prior_score: np.ndarray
+    kind: np.ndarray
+    configuration: np.ndarray
+    noise: np.ndarray
+
+    def covariance(self) -> Float[np.ndarray, "free free"]:
+        """(GᵀG + Λ)⁻¹, the Laplace approximation with scales held.
+
+        Raises:
+            InputError: a direction that neither data nor prior hold.
+        """
+        precision = self.jacobian.T @ self.jacobian + self.prior_precision
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(precision), 1e-300))
+        scaled = precision * np.outer(scale, scale)
+        if np.linalg.eigvalsh(scaled)[0] < 1e-14:
+            raise InputError(
+                "neither labels nor prior determine all directions of the parameters: give each parameter a proper prior"
+            )
+        return np.outer(scale, scale) * scipy.linalg.cho_solve(
+            scipy.linalg.cho_factor(scaled), np.eye(len(scale))
+        )
+
+    def at_mode(self) -> "WhiteRows":
+        """The same rows one Gauss–Newton step on: at the mode, where predictions are linear."""
+        gradient = self.prior_score - self.jacobian.T @ self.residual
+        step = self.covariance() @ gradient
+        z = self.z.copy()
+        z[self.free] += step
+        return self._replace(
+            z=z,
+            residual=self.residual + self.jacobian @ step,
+            prior_score=self.prior_score - self.prior_precision @ step,
+        )
+
+    def draws(self, steps: Float[np.ndarray, "draw free"]) -> Float[np.ndarray, "draw coordinate"]:
+        """Unconstrained coordinates at steps from z, the scales as they are."""
+        z = np.tile(self.z, (len(steps), 1))
+        z[:, self.free] += steps
+        return z
+
+
+def free_coordinates(prior: Prior) -> np.ndarray:
+    """Indices of the coordinates that are no scales."""
+    return np.array(
+        [
+            i
+            for i, coordinate in enumerate(prior.coordinates)
+            if coordinate.site not in prior.hyperparameters and not coordinate.site.startswith(SCALE_SITES)
+        ],
+        int,
+    )
+
+
+class Local(NamedTuple):
+    """What a prior says about a point, with the derivatives that a quadratic approximation needs.
+
+    Attributes:
+        log_prior: log p(z).
+        score: its gradient [coordinate].
+        hessian: its second derivatives [coordinate coordinate].
+        chain: derivatives of the potential's parameters [parameter coordinate].
+        noise: standard deviation of each kind of residual [kind].
+    """
+
+    log_prior: np.ndarray
+    score: np.ndarray
+    hessian: np.ndarray
+    chain: np.ndarray
+    noise: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def local(prior: Prior) -> Callable[[Float[np.ndarray, " coordinate"]], Local]:
+    """`Local` as a function of z, compiled once per prior."""
+
+    @jax.jit
+    def traced(z: Array) -> tuple[Array, ...]:
+        value, score = jax.value_and_grad(prior.log_density)(z)
+        chain = jax.jacfwd(lambda x: parameter_vector(prior.potential(x).potential))(z)
+        noise = _noise_by_kind(prior.potential(z).noise)
+        return value, score, jax.hessian(prior.log_density)(z), chain, noise
+
+    return lambda z: Local(*map(np.asarray, traced(jnp.asarray(z))))
+
+
+def white_rows(
+    prior: Prior, z: Float[np.ndarray, " coordinate"], data: LabelledData, *, rows: LabelRows | None = None
+) -> WhiteRows:
+    """Residuals over their noise, and their Jacobian by the coordinates of the potential's parameters.
+
+    Args:
+        prior: from `labelled_prior`.
+        z: where, in unconstrained coordinates; a mode of the posterior for what is built on it.
+        data: configurations and labels.
+        rows: `label_rows` at z, if they are known already.
+
+    Raises:
+        InputError: a prior without parameters of the potential, or its derivatives not finite at z.
+
+    Example:
+        >>> import numpy as np, jax.numpy as jnp, numpyro.distributions as dist
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> atoms = SpeciesEnergies(jnp.zeros(1), species=("Ta",))
+        >>> prior = labelled_prior(
+        ...     atoms, {"offset_energies": dist.Normal(0.0, 10.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
+        ... )
+        >>> mode = white_rows(prior, np.zeros(1), data).at_mode()
+        >>> round(float(mode.z[0]), 2), mode.jacobian.shape
+        (-11.7, (2, 1))
+    """
+    z = np.asarray(z, float)
+    free = free_coordinates(prior)
+    if not len(free):
+        raise InputError("the prior has no coordinate that is a parameter of the potential")
+    if rows is None:
+        rows = label_rows(prior.potential(jnp.asarray(z)).potential, data)
+    here = local(prior)(z)
+    if not all(np.all(np.isfinite(a)) for a in here):
+        raise InputError("the prior or its derivatives are not finite at z: choose another point")
+    precision = -here.hessian[np.ix_(free, free)]
+    scale = np.sqrt(rows.weight) / here.noise[rows.kind]
+    return WhiteRows(
+        z,
+        free=free,
+        residual=scale * rows.residual,
+        jacobian=scale[:, None] * (rows.jacobian @ here.chain[:, free]),
+        prior_precision=(precision + precision.T) / 2.0,
+        prior_score=here.score[free],
+        kind=rows.kind,
+        configuration=rows.configuration,
+        noise=here.noise[rows.kind],
+    )

@@ -1,0 +1,133 @@
+"""The model file of labelled configurations: energies, forces and stresses computed by another method."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bayescg.study._interatomic_schema import InteratomicTable
+from bayescg.study._property_schema import PropertyTable
+from bayescg.study._schema import Count, NotNegative, Positive, PriorTable, Seed, Table, WholeNumber
+
+Quantity = Literal["energy", "forces", "stress"]
+
+
+class ConfigurationsTable(Table):
+    """`[data]`: files that ASE reads, and how they are divided.
+
+    A file's name may contain environment variables (`$NAME` or `${NAME}`).
+    """
+
+    configurations: tuple[str, ...] = Field(min_length=1)
+    sha256: tuple[str, ...] = ()
+    species: tuple[str, ...] = ()
+    use: tuple[Quantity, ...] = Field(default=("energy", "forces"), min_length=1)
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+    group_key: str | None = None
+    weight_key: str | None = None
+    temperature_key: str | None = None
+    start: Annotated[WholeNumber, Field(ge=0)] = 0
+    stop: Count | None = None
+    stride: Count = 1
+    without_groups: tuple[str, ...] = ()
+    held_out_groups: tuple[str, ...] = ()
+    held_out_fraction: Annotated[NotNegative, Field(lt=1.0)] = 0.0
+    split_seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_division(self) -> "ConfigurationsTable":
+        if self.held_out_groups and self.held_out_fraction:
+            raise ValueError("give either `held_out_groups` or `held_out_fraction`, not both")
+        if self.sha256 and len(self.sha256) != len(self.configurations):
+            raise ValueError(
+                f"sha256 has {len(self.sha256)} entries for {len(self.configurations)} files; give one for each"
+            )
+        return self
+
+
+class NoiseTable(Table):
+    """`[noise.QUANTITY]`: standard deviation of the labels about the model's predictions.
+
+    `learned` is the scale of its half-normal prior, `known` a fixed value: energy per atom, energy / length, energy /
+    length³.
+    """
+
+    learned: Positive | None = None
+    known: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "NoiseTable":
+        if (self.learned is None) == (self.known is None):
+            raise ValueError("give either `learned` (scale of the half-normal prior) or `known`")
+        return self
+
+
+class LikelihoodTable(Table):
+    """`[likelihood]`: the family of the noise and the power of the likelihood."""
+
+    family: Literal["gaussian", "student-t"] = "gaussian"
+    degrees_of_freedom: Annotated[Positive, Field(gt=2.0)] = 5.0
+    power: Positive = 1.0
+
+
+class LabelledInferenceTable(Table):
+    """`[inference]`: search and sampling."""
+
+    seed: Seed = 1
+    starts: Count = 1
+    chains: Annotated[WholeNumber, Field(ge=2)] = 4
+    warmup: Count = 400
+    draws: Annotated[WholeNumber, Field(ge=50)] = 500
+
+
+class LabelledPredictionTable(Table):
+    """`[prediction]`: properties with bands."""
+
+    draws: Annotated[WholeNumber, Field(ge=20)] = 200
+
+
+class LabelledModelFile(Table):
+    """A whole `model.toml` of labelled configurations."""
+
+    title: str
+    units: Literal["metal", "real", "gromacs", "lj"]
+    data: ConfigurationsTable
+    potential: dict[str, InteratomicTable] = Field(min_length=1)
+    prior: dict[str, PriorTable] = {}
+    noise: dict[Quantity, NoiseTable] = Field(min_length=1)
+    likelihood: LikelihoodTable = LikelihoodTable()
+    inference: LabelledInferenceTable = LabelledInferenceTable()
+    prediction: LabelledPredictionTable = LabelledPredictionTable()
+    property: dict[str, PropertyTable] = {}
+
+    @model_validator(mode="after")
+    def _noise_of_what_is_used(self) -> "LabelledModelFile":
+        missing = [name for name in self.data.use if name not in self.noise]
+        if missing:
+            raise ValueError(
+                f"data.use names {', '.join(missing)}, for which there is no noise scale; add [noise.{missing[0]}] or"
+                " leave it out of data.use"
+            )
+        idle = [name for name in self.noise if name not in self.data.use]
+        if idle:
+            raise ValueError(
+                f"[noise.{idle[0]}] is given, but data.use does not name {idle[0]}; add it there or remove the table"
+            )
+        return self
+
+
+def configuration_path(name: str, model_path: Path) -> Path:
+    """The file of a name in `data.configurations`, environment variables put in.
+
+    Raises:
+        KeyError: a variable that is not set, by its name.
+    """
+    import os
+    import re
+
+    def value(match: "re.Match[str]") -> str:
+        return os.environ[match[1] or match[2]]
+
+    return model_path.parent / re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, name)
