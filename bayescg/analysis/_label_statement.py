@@ -56,11 +56,12 @@ def label_statement(
         sentences.append(
             f"The information about the parameters spans {np.log10(known.max() / known.min()):.1f} decades."
         )
-    for k in np.flatnonzero(~informed):
-        weight = found.directions[k] ** 2
-        main = np.argsort(weight)[::-1][:3]
-        named = ", ".join(coordinates[i] for i in main if weight[i] > 0.05)
-        sentences.append(f"No data touch a combination of {named}: structurally unidentified, prior only.")
+    if not informed.all():
+        weight = np.sum(found.directions[~informed] ** 2, axis=0)
+        named = ", ".join(coordinates[i] for i in np.argsort(weight)[::-1][:5] if weight[i] > 0.05)
+        count = int((~informed).sum())
+        what = "a combination" if count == 1 else f"{count} combinations"
+        sentences.append(f"No data touch {what}, mainly of {named}: structurally unidentified, prior only.")
     held = found.directions[~by_data & informed]
     if len(held):
         weight = np.sum(held**2, axis=0)

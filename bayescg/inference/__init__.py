@@ -77,3 +77,5 @@ from bayescg.inference._label_store import LABEL_QUANTITIES as LABEL_QUANTITIES
 from bayescg.inference._label_store import labelled_groups as labelled_groups
 from bayescg.inference._label_store import mode_weights as mode_weights
 from bayescg.inference._linearised import LinearisedLabels as LinearisedLabels
+from bayescg.inference._linearised import QuadraticLabels as QuadraticLabels
+from bayescg.inference._second_order import with_curvature as with_curvature

@@ -228,7 +228,7 @@ class LinearLabels:
 
         found = scipy.optimize.minimize(
             cost, start, jac=slope, method="L-BFGS-B", bounds=[(x - FARTHEST, x + FARTHEST) for x in start],
-            options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-6},
+            options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-3},
         )  # fmt: skip
         gone = np.abs(found.x - start) > FARTHEST - 1e-3
         curvature = np.array([slope(found.x + h) - slope(found.x - h) for h in steps]) / (2.0 * DIFFERENCE)

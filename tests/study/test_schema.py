@@ -11,9 +11,10 @@ import pytest
 from bayescg.data import Bead, Mapping, get_unit_system
 from bayescg.errors import InputError
 from bayescg.physics import DoubleWell, LennardJones, SplinePair, SumPotential, WeeksChandlerAndersen
-from bayescg.study import ModelFile, read_model_file
+from bayescg.study import LabelledModelFile, ModelFile, read_model_file
 from bayescg.study._build import build_potential, build_prior
-from bayescg.study._schema import parse_model_file
+from bayescg.study._interatomic_build import build_interatomic, interatomic_priors
+from bayescg.study._read import parse_model_file
 from bayescg.study._sources import build_mapping
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,17 +51,28 @@ def model_of(text: str) -> ModelFile:
 def test_every_model_of_the_repository_is_valid(folder):
     model, text = read_model_file(folder / "model.toml")
     assert text == (folder / "model.toml").read_text()
+    if isinstance(model, LabelledModelFile):
+        files = [name for name in model.data.configurations if "$" not in name]
+        assert all((folder / name).is_file() for name in files)
+        (symbol,) = {table.symbols for table in model.property.values()} or {"X"}
+        potential = build_interatomic(model, (symbol,), path=HERE)
+        assert interatomic_priors(model, potential, path=HERE).keys() == potential.parameter_values().keys()
+        return
     assert all((folder / file).is_file() for file in model.data.frames)
     build_prior(model, build_potential(model, path=HERE), get_unit_system(model.units), path=HERE)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md", "docs/interatomic.md"])
 def test_snippets_of_the_documents_are_valid(document):
     """What a snippet leaves out of a whole model file is put around it."""
     snippets = re.findall(r"^```toml\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
     assert snippets
     for snippet in snippets:
         tables = tomllib.loads(snippet)
+        if "configurations" in tables.get("data", {}):
+            model = parse_model_file(snippet, Path(document))
+            assert build_interatomic(model, ("Si",), path=HERE).parameters()
+            continue
         parts = [
             "" if "title" in tables else 'title = "t"\nunits = "gromacs"\ntemperature = 300.0\n',
             snippet,
