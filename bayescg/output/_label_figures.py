@@ -50,7 +50,7 @@ def figure_residuals(tree: xr.DataTree) -> "Figure":
             )  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlim(0.0, 5.1)
-    axes.set_xlabel("|prediction − label| / predictive standard deviation (5 and more at the edge)")
+    axes.set_xlabel("|prediction − label| / predictive standard deviation\n(5 and more at the edge)")
     axes.set_ylabel("share of labels that lie farther off")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return finish(figure, tree, "Residuals: training (filled), held-out (open)")
