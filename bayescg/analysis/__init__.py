@@ -28,3 +28,5 @@ from bayescg.analysis._label_verdicts import noise_check as noise_check
 from bayescg.analysis._row_coverage import row_coverage as row_coverage
 from bayescg.analysis._property_bands import property_bands as property_bands
 from bayescg.analysis._property_bands import property_sentence as property_sentence
+from bayescg.analysis._next_configuration import configuration_information as configuration_information
+from bayescg.analysis._next_configuration import spreads_after_labelling as spreads_after_labelling
