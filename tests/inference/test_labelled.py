@@ -191,6 +191,7 @@ def test_closed_form_laplace_and_nuts_agree_on_the_linear_case():
     np.testing.assert_allclose(z.std(axis=0), sd, rtol=0.08)
 
 
+@pytest.mark.slow
 def test_truth_is_found_from_afar_and_reweighting_mends_the_bend():
     names = ("sw_A", "sw_lambda", "sw_sigma", "sw_B")
     potential = SILICON.vary(*names)
@@ -207,6 +208,7 @@ def test_truth_is_found_from_afar_and_reweighting_mends_the_bend():
     assert fit.method == "expanded and reweighted" and fit.khat < 0.7
 
 
+@pytest.mark.slow
 def test_noise_scales_are_learned_per_group():
     some = configurations(40, 7, groups=2)
     rng = np.random.default_rng(0)
@@ -374,6 +376,7 @@ def test_two_parameters_from_one_energy_and_one_force():
     )
 
 
+@pytest.mark.slow
 def test_coverage_of_held_out_labels():
     """Noise of known size and the right model: intervals with noise cover at their nominal rate, without it far less."""
     names = ("sw_A", "sw_lambda")

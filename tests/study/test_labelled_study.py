@@ -259,7 +259,10 @@ def crystals(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("division", ["held_out_fraction = 0.3", 'held_out_groups = ["hot"]'])
+@pytest.mark.parametrize(
+    "division",
+    ["held_out_fraction = 0.3", pytest.param('held_out_groups = ["hot"]', marks=pytest.mark.slow)],
+)
 def test_held_out_labels_are_covered_and_the_truth_is_found(crystals, division, tmp_path):
     """Held-out configurations at random, and a whole group, whose noise is then that of all."""
     (crystals / "model.toml").write_text(MODEL.format(division=division))
