@@ -3,7 +3,8 @@
 The file gives, for each parameter, mean and standard deviation (lists for arrays) and says how far a run may be from
 them: `mean_in_sd` in those standard deviations, `sd_ratio` as a fraction; and `checks_passed`, which checks must pass.
 Optional are `rdf`, the heights of the data's g(r) at its extrema by their place, which must lie inside the 90 % band
-of what the model predicts for them; and `sentences`, regular expressions that the statement must contain.
+of what the model predicts for them; `properties`, the truth of crystal properties, which must lie in their 90 % bands; and
+`sentences`, regular expressions that the statement must contain.
 """
 
 import json
@@ -18,7 +19,7 @@ from bayescg.cli import main
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DFT = MODELS.parents[1] / "shared" / "data" / "dft"
-NOT_PARAMETERS = {"tolerance", "rdf"}
+NOT_PARAMETERS = {"tolerance", "rdf", "properties"}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,9 @@ def check_against(expected: dict, tree: xr.DataTree) -> None:
     assert set(wrong.values()) <= {"passed"}, wrong
     for place, height in expected.get("rdf", {}).items():
         check_rdf(float(place), height, tree)
+    for component, truth in expected.get("properties", {}).items():
+        low, high = tree["property"]["band"].sel(component=component, quantile=[0.05, 0.95]).values
+        assert low <= truth <= high, f"{component}: {truth} is not in {low} to {high}"
     statement = " ".join(json.loads(tree.attrs["statement"]))
     for pattern in expected.get("sentences", []):
         assert re.search(pattern, statement), f"the statement does not contain {pattern!r}: {statement}"
