@@ -3,6 +3,11 @@
 from bayescg.output._diagnostic_figures import figure_fisher as figure_fisher
 from bayescg.output._diagnostic_figures import figure_verification as figure_verification
 from bayescg.output._figures import available_figures as available_figures
+from bayescg.output._label_figures import figure_coverage as figure_coverage
+from bayescg.output._label_figures import figure_phonons as figure_phonons
+from bayescg.output._label_figures import figure_properties as figure_properties
+from bayescg.output._label_figures import figure_residuals as figure_residuals
+from bayescg.output._label_figures import figure_sloppiness as figure_sloppiness
 from bayescg.output._lammps import PairTables as PairTables
 from bayescg.output._lammps import export_lammps as export_lammps
 from bayescg.output._lammps import table_provenance as table_provenance
