@@ -4,7 +4,8 @@ The engine's BAOAB dynamics samples exp(−βU) up to a bias of order Δt², whi
 posterior made from thousands of frames. Here each sample is one generalised hybrid Monte Carlo move: the momenta
 are partly refreshed (the exact Ornstein–Uhlenbeck step over the trajectory's time), the engine runs a stretch of
 frictionless dynamics, and the end point is accepted with probability min(1, exp(−βΔH)). U is the energy of the
-stored statistics, η·φ in float64, so neither the time step, nor float32 forces, nor the table biases any average.
+stored statistics, η·φ in float64, so neither the time step, nor float32 forces, nor the table biases any average. What
+is left is that rounding makes a trajectory not quite reversible; tests/benchmarks/sampler_bias.py measures that.
 
 References:
     Horowitz (1991), doi:10.1016/0370-2693(91)90812-5; Duane et al. (1987), doi:10.1016/0370-2693(87)91197-X.
