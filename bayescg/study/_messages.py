@@ -29,7 +29,8 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "string_type": lambda limits: "a text in quotes",
     "path_type": lambda limits: "the name of a file in quotes",
     "literal_error": lambda limits: f"one of {limits['expected'].replace(' or ', ', ')}",
-    "too_short": lambda limits: "at least one entry",
+    "too_short": lambda limits: f"at least {_entries(limits['min_length'])}",
+    "too_long": lambda limits: f"at most {_entries(limits['max_length'])}",
     "tuple_type": lambda limits: "a list in brackets",
     "dict_type": lambda limits: "a table",
     "model_type": lambda limits: "a table",
@@ -46,11 +47,15 @@ def describe_problem(error: ValidationError, document: Mapping[str, Any]) -> str
         document: the file's tables, for the units of its numbers.
     """
     details = error.errors()
-    first = min(details, key=lambda d: (d["type"] != "extra_forbidden", len(d["loc"])))
+    # a list with a wrong entry is told to be too short as well, which says nothing
+    first = min(
+        details, key=lambda d: (d["type"] != "extra_forbidden", d["type"] == "too_short", len(d["loc"]))
+    )
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     place, kind, limits = list(first["loc"]), first["type"], first.get("ctx", {})
     if len(place) > 2 and place[0] in ("potential", "prior"):
         del place[2]  # pydantic puts the kind of the table there, which is no key of the file
+    place = _keys_of_the_file(place, document, missing=kind == "missing")
     key = _key(place)
     if kind == "extra_forbidden":
         return f"unknown key '{key}': remove it or correct its spelling{more}"
@@ -61,12 +66,36 @@ def describe_problem(error: ValidationError, document: Mapping[str, Any]) -> str
     if kind == "union_tag_invalid":
         return f"key '{key}.kind': found {limits['tag']!r}, expected one of {limits['expected_tags']}{more}"
     found = "" if isinstance(first["input"], dict) else f"found {_short(first['input'])}"
+    if kind == "prior" and first["input"]:
+        found = "found only " + ", ".join(f"`{name}`" for name in first["input"])
     if kind in _EXPECTED:
         expected = f"expected {_EXPECTED[kind](limits)}{_unit(place, document)}"
     else:
         expected = first["msg"].removeprefix("Value error, ")
     told = ", ".join(part for part in (found, expected) if part)
     return (f"key '{key}': " if key else "") + told + more
+
+
+def _keys_of_the_file(
+    place: Sequence[str | int], document: Mapping[str, Any], *, missing: bool
+) -> list[str | int]:
+    """A place without what pydantic adds of its own: the kinds of tables, and the types that a value may have.
+
+    Args:
+        place: as pydantic gives it.
+        document: the file's tables.
+        missing: whether the last of the place is a key that the file lacks.
+    """
+    kept: list[str | int] = []
+    here: Any = document
+    for step, part in enumerate(place):
+        held = range(len(here)) if isinstance(here, list) else here if isinstance(here, Mapping) else ()
+        if part in held:
+            kept.append(part)
+            here = here[part]
+        elif missing and step == len(place) - 1:
+            kept.append(part)
+    return kept
 
 
 def _key(place: Sequence[str | int]) -> str:
@@ -91,6 +120,10 @@ def _unit(place: Sequence[str | int], document: Mapping[str, Any]) -> str:
 
 def _kind(limit: float) -> str:
     return "a whole number" if isinstance(limit, int) else "a number"
+
+
+def _entries(count: int) -> str:
+    return "one entry" if count == 1 else f"{count} entries"
 
 
 def _short(value: object) -> str:

@@ -104,6 +104,10 @@ MODEL_FILE_CASES = {
         {"[simulation]": '[prior.fluid_sigma]\ndistribution = "uniform"\nlow = 2.0\nhigh = 1.0\n\n[simulation]'},
         "'prior.fluid_sigma'", "below high",
     ),
+    "misspelt smoothness": (
+        {"[simulation]": "[prior.fluid_sigma]\nsmothness = 0.1\n\n[simulation]"},
+        "'prior.fluid_sigma'", "only `smothness`", "`smoothness`",
+    ),
     "smoothness of one number": (
         {"[simulation]": "[prior.fluid_sigma]\nsmoothness = 0.1\n\n[simulation]"},
         "'prior.fluid_sigma'", "`distribution`",
