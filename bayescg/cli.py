@@ -107,7 +107,15 @@ def _parser() -> argparse.ArgumentParser:
         choices=["real", "metal", "lj"],
         help="the engine's units (default: lj for a study in lj, metal for one in metal, else real)",
     )
-    export.add_argument("--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/lammps)")
+    export.add_argument(
+        "--ensemble",
+        choices=["posterior", "pops", "discrepancy", "bootstrap"],
+        default="posterior",
+        help="which draws, of those that the run holds (default: posterior)",
+    )
+    export.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/lammps, or OUT/lammps_ENSEMBLE)"
+    )
     return parser
 
 
@@ -172,17 +180,24 @@ def _export(options: argparse.Namespace) -> int:
     from bayescg.output import export_lammps, export_lammps_potentials, open_result
 
     _enable_64_bit()
-    folder = options.to if options.to is not None else options.output / "lammps"
+    ensemble = options.ensemble
+    default = "lammps" if ensemble == "posterior" else f"lammps_{ensemble}"
+    folder = options.to if options.to is not None else options.output / default
     if open_result(options.output).attrs.get("kind") == "labelled":
         from bayescg.study import stored_potentials
 
-        draws = stored_potentials(options.output, options.draws)
+        draws = stored_potentials(options.output, options.draws, ensemble=ensemble)
         units = options.units or _engine_units(draws.units.name)
         files = export_lammps_potentials(draws, folder, units=units)
         count, calibration = draws.n_draws, draws.posterior
     else:
         from bayescg.study import pair_tables
 
+        if ensemble != "posterior":
+            raise InputError(
+                f"{options.output}: holds no ensemble '{ensemble}', only the posterior, as every run on frames at"
+                " equilibrium; leave --ensemble out"
+            )
         tables = pair_tables(options.output, options.draws)
         units = options.units or _engine_units(tables.units.name)
         files = export_lammps(tables, folder, units=units)

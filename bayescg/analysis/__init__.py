@@ -25,6 +25,11 @@ from bayescg.analysis._label_verdicts import configurations_check as configurati
 from bayescg.analysis._label_verdicts import linearisation_check as linearisation_check
 from bayescg.analysis._label_verdicts import mode_check as mode_check
 from bayescg.analysis._label_verdicts import noise_check as noise_check
+from bayescg.analysis._ensemble_coverage import CoverageDraws as CoverageDraws
+from bayescg.analysis._ensemble_coverage import coverage_by_ensemble as coverage_by_ensemble
+from bayescg.analysis._ensemble_coverage import pooled_coverage as pooled_coverage
+from bayescg.analysis._ensemble_verdict import ensemble_sentences as ensemble_sentences
+from bayescg.analysis._ensemble_verdict import ensemble_words as ensemble_words
 from bayescg.analysis._row_coverage import row_coverage as row_coverage
 from bayescg.analysis._property_bands import property_bands as property_bands
 from bayescg.analysis._property_bands import property_sentence as property_sentence

@@ -6,13 +6,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from bayescg.analysis._row_coverage import LEVELS, row_coverage
 from bayescg.errors import InputError
 from bayescg.inference import LabelledData, Prior, label_rows
-from bayescg.inference._labelled import QUANTITIES
 from bayescg.inference._linearised import parameter_vector
-
-LEVELS = (0.5, 0.8, 0.9, 0.95)
-ROWS_AT_ONCE = 4096
 
 
 def label_coverage(
@@ -39,49 +36,57 @@ def label_coverage(
         seed: of the noise.
 
     Returns:
-        `coverage` [quantity group level], NaN where a group has no such label, `count` [quantity group], and the root
-        mean square `residual` at the draws' mean [quantity group], in the units of the labels (energy per atom).
+        `coverage` and mean `width` of the intervals [quantity group level], NaN where a group has no such label; `count`
+        and the root mean square `residual` at the draws' mean [quantity group], in the units of the labels (energy per
+        atom).
 
     Raises:
         InputError: fewer than 50 draws.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> prior = labelled_prior(
+        ...     atoms, {"offset_energies": dist.Normal(-11.5, 1.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
+        ... )
+        >>> draws = -11.7 + 0.07 * np.random.default_rng(0).normal(size=(200, 1))
+        >>> shares = label_coverage(prior, draws, data, with_noise=True)["coverage"]
+        >>> float(shares.sel(quantity="energy", group="all", level=0.95))
+        1.0
     """
     flat = np.asarray(draws).reshape(-1, np.shape(draws)[-1])
     if len(flat) < 50:
         raise InputError(f"coverage: {len(flat)} draws are too few for quantiles; give at least 50")
     centre = prior.potential(jnp.asarray(flat.mean(axis=0))).potential
     rows = label_rows(centre, data)
-    models = jax.jit(jax.vmap(lambda z: _parameters_and_noise(prior, z)))
-    theta, noise = (np.asarray(a) for a in models(jnp.asarray(flat)))
-    steps = (theta - np.asarray(parameter_vector(centre))).T
-    rng = np.random.default_rng(seed)
-    tails = np.concatenate([[0.5 - level / 2.0, 0.5 + level / 2.0] for level in levels])
-    inside = np.zeros((len(levels), len(rows.residual)))
-    for first in range(0, len(rows.residual), ROWS_AT_ONCE):
-        some = slice(first, first + ROWS_AT_ONCE)
-        values = rows.residual[some, None] + rows.jacobian[some] @ steps
-        if with_noise:
-            values = values + noise[:, rows.kind[some]].T * rng.normal(size=values.shape)
-        ends = np.quantile(values, tails, axis=1).reshape(len(levels), 2, -1)
-        inside[:, some] = (ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)
-    shape = (len(QUANTITIES), len(data.groups))
-    count = np.bincount(rows.kind, minlength=np.prod(shape))
-    empty = np.where(count > 0, np.maximum(count, 1), np.nan)
-    share = np.stack(
-        [np.bincount(rows.kind, weights=row, minlength=len(count)) / empty for row in inside], -1
-    )
-    square = np.bincount(rows.kind, weights=rows.residual**2, minlength=len(count)) / empty
-    return xr.Dataset(
-        {
-            "coverage": (("quantity", "group", "level"), share.reshape(*shape, len(levels))),
-            "count": (("quantity", "group"), count.reshape(shape)),
-            "residual": (("quantity", "group"), np.sqrt(square).reshape(shape)),
-        },
-        coords={"quantity": list(QUANTITIES), "group": list(data.groups), "level": list(levels)},
-        attrs={"intervals": "with noise" if with_noise else "parameters only"},
+    theta, noise = parameters_and_noise(prior, flat)
+    return row_coverage(
+        rows,
+        theta - np.asarray(parameter_vector(centre)),
+        groups=data.groups,
+        noise=noise if with_noise else None,
+        levels=levels,
+        seed=seed,
     )
 
 
-def _parameters_and_noise(prior: Prior, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    model = prior.potential(z)
-    noise = jnp.concatenate([model.noise.energy, model.noise.forces, model.noise.stress])
-    return parameter_vector(model.potential), noise
+def parameters_and_noise(
+    prior: Prior, draws: Float[np.ndarray, "draw coordinate"]
+) -> tuple[Float[np.ndarray, "draw parameter"], Float[np.ndarray, "draw kind"]]:
+    """The potential's parameters and the noise scales at every draw."""
+
+    def one(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = prior.potential(z)
+        return parameter_vector(model.potential), model.noise.by_kind()
+
+    theta, noise = jax.jit(jax.vmap(one))(jnp.asarray(draws))
+    return np.asarray(theta), np.asarray(noise)

@@ -1,11 +1,11 @@
 """Labels against predictions with their standard deviations, one row each."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from bayescg.analysis._label_coverage import parameters_and_noise
 from bayescg.data import UnitSystem
 from bayescg.inference import LABEL_QUANTITIES, LabelledData, Prior, label_rows
 from bayescg.inference._labelled import QUANTITIES
@@ -33,17 +33,32 @@ def label_residuals(
     Returns:
         For each quantity that there are labels of a data set over `row`: `residual`, `sd` (of the parameters alone),
         `noise` (mean over the draws), `configuration`, `group`. Energies are per atom.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> prior = labelled_prior(
+        ...     atoms, {"offset_energies": dist.Normal(-11.5, 1.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
+        ... )
+        >>> draws = -11.7 + 0.07 * np.random.default_rng(0).normal(size=(200, 1))
+        >>> rows = label_residuals(prior, draws, data, units=get_unit_system("metal"))["energy"]
+        >>> sorted(rows["residual"].values.round(1).tolist()), rows["sd"].attrs["units"]
+        ([-0.1, 0.1], 'eV')
     """
     flat = np.asarray(draws).reshape(-1, np.shape(draws)[-1])
     centre = prior.potential(jnp.asarray(flat.mean(axis=0))).potential
     rows = label_rows(centre, data)
 
-    def both(z):
-        model = prior.potential(z)
-        scales = jnp.concatenate([model.noise.energy, model.noise.forces, model.noise.stress])
-        return parameter_vector(model.potential), scales
-
-    theta, noise = (np.asarray(a) for a in jax.jit(jax.vmap(both))(jnp.asarray(flat)))
+    theta, noise = parameters_and_noise(prior, flat)
     covariance = np.atleast_2d(np.cov(theta, rowvar=False))
     shift = rows.jacobian @ (theta.mean(axis=0) - np.asarray(parameter_vector(centre)))
     sd = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", rows.jacobian, covariance, rows.jacobian), 0.0))

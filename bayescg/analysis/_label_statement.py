@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescg.analysis._identifiability import Identifiability
-from bayescg.analysis._statement import verdict_sentences
+from bayescg.analysis._statement import held_sentence, verdict_sentences
 from bayescg.analysis._verdicts import Check
 from bayescg.data import UnitSystem
 from bayescg.inference import LABEL_QUANTITIES, LabelFit, LabelledData, cost_temperature
@@ -35,6 +35,29 @@ def label_statement(
         units: the study's system.
         checks: all checks.
         spectrum: eigenvalues of the information in the unconstrained coordinates.
+
+    Example:
+        >>> from bayescg.data import get_unit_system
+        >>> from bayescg.inference import LabelMode, LabelRows, Mode
+        >>> rows = LabelRows(
+        ...     np.array([0.1, -0.1]), jacobian=np.ones((2, 1)), kind=np.zeros(2, int), weight=np.ones(2),
+        ...     configuration=np.arange(2),
+        ... )
+        >>> peak = Mode(np.zeros(1), np.array([[0.005]]), 0.0, 0.0, interior=True, effective_frames=0.0)
+        >>> fit = LabelFit(
+        ...     (LabelMode(peak, rows, None, 1),), None, np.zeros((4, 500, 1)), np.array([[0.005]]), 50.0,
+        ...     few_configurations=True, khat=0.0, method="linear",
+        ... )
+        >>> relative = np.array([200.0])
+        >>> found = Identifiability(relative / 2, relative, relative / (1 + relative), np.eye(1), *np.ones((2, 1)))
+        >>> sentences = label_statement(
+        ...     fit, found, data=LabelledData((), ("all",), 2, ((2,), (0,), (0,))), noise=np.full(3, 0.1),
+        ...     coordinates=["offset_energies"], units=get_unit_system("metal"), checks=[], spectrum=relative,
+        ... )
+        >>> sentences[0]
+        'Learned from 2 configurations in one group: 2 energies.'
+        >>> sentences[2]
+        'The model misses the energies by 0.1 eV per atom (root mean square).'
     """
     counts = {name: sum(row) for name, row in zip(QUANTITIES, data.counts, strict=True)}
     words = {"energy": "energies", "forces": "force components", "stress": "stress components"}
@@ -62,14 +85,7 @@ def label_statement(
         count = int((~informed).sum())
         what = "a combination" if count == 1 else f"{count} combinations"
         sentences.append(f"No data touch {what}, mainly of {named}: structurally unidentified, prior only.")
-    held = found.directions[~by_data & informed]
-    if len(held):
-        weight = np.sum(held**2, axis=0)
-        names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
-        if names:
-            sentences.append(
-                f"Mostly the prior holds {', '.join(names)}: believe the prior or add data that vary them."
-            )
+    sentences += held_sentence(found.directions[~by_data & informed], coordinates, "add data that vary them")
     rows = fit.modes[0].rows
     for index, name in enumerate(QUANTITIES):
         of = rows.kind // len(data.groups) == index
@@ -99,6 +115,16 @@ def coverage_sentence(coverage: xr.Dataset, noisy: xr.Dataset) -> str:
     Args:
         coverage: of `label_coverage` without noise.
         noisy: the same with noise.
+
+    Example:
+        >>> def shares(value):
+        ...     return xr.Dataset(
+        ...         {"coverage": (("quantity", "group", "level"), np.full((3, 1, 1), value)),
+        ...          "count": (("quantity", "group"), np.array([[0], [30], [0]]))},
+        ...         coords={"quantity": ["energy", "forces", "stress"], "level": [0.9]},
+        ...     )
+        >>> coverage_sentence(shares(0.2), shares(0.9))
+        'Of the held-out labels the 90 % intervals hold: forces 90 % (parameters alone 20 %).'
     """
     parts = []
     for name in QUANTITIES:

@@ -17,6 +17,18 @@ def mode_check(fit: LabelFit) -> Check:
 
     Args:
         fit: the inference's outcome.
+
+    Example:
+        >>> from bayescg.inference import LabelMode, Mode
+        >>> peaks = [
+        ...     Mode(np.zeros(1), np.eye(1), value, 0.0, interior=True, effective_frames=0.0) for value in (-1.0, -3.0)
+        ... ]
+        >>> fit = LabelFit(
+        ...     tuple(LabelMode(peak, None, None, 1) for peak in peaks), None, np.zeros((4, 500, 1)), np.eye(1), 50.0,
+        ...     few_configurations=False, khat=0.0, method="linear",
+        ... )
+        >>> mode_check(fit).verdict  # the second holds 12 % of the probability
+        'failed'
     """
     weights, starts = mode_weights(fit), [mode.n_starts for mode in fit.modes]
     others = float(1.0 - weights[0])
@@ -43,11 +55,23 @@ def linearisation_check(fit: LabelFit) -> Check:
 
     Args:
         fit: the inference's outcome.
+
+    Example:
+        >>> fit = LabelFit(
+        ...     (), None, np.zeros((4, 500, 2)), np.eye(2), 50.0, few_configurations=False, khat=0.0, method="linear"
+        ... )
+        >>> linearisation_check(fit).sentence
+        'Predictions are linear in the parameters: the draws are of the posterior itself.'
     """
+    cubic = (
+        f"; a polynomial gives the log weights of most draws, to {fit.weight_error:.1g}"
+        if fit.weight_error
+        else ""
+    )
     sentences = {
         "linear": "Predictions are linear in the parameters: the draws are of the posterior itself.",
         "expanded and reweighted": f"Draws of the posterior expanded about its mode, resampled by the exact likelihood (Pareto"
-        f" k-hat {fit.khat:.2f}).",
+        f" k-hat {fit.khat:.2f}{cubic}).",
         "exact": "Predictions bend over the posterior's width; NUTS ran on the exact likelihood.",
     }
     value = fit.khat if fit.method == "expanded and reweighted" else None
@@ -61,6 +85,20 @@ def noise_check(fit: LabelFit, data: LabelledData, noise: np.ndarray) -> Check:
         fit: the inference's outcome.
         data: the training configurations.
         noise: noise scale at the mode, of each quantity and group one after the other [quantity·group].
+
+    Example:
+        >>> from bayescg.inference import LabelMode, LabelRows
+        >>> rows = LabelRows(
+        ...     np.array([0.1, -0.1]), jacobian=np.ones((2, 1)), kind=np.zeros(2, int), weight=np.ones(2),
+        ...     configuration=np.arange(2),
+        ... )
+        >>> fit = LabelFit(
+        ...     (LabelMode(None, rows, None, 1),), None, np.zeros((4, 500, 1)), np.eye(1), 50.0,
+        ...     few_configurations=False, khat=0.0, method="linear",
+        ... )
+        >>> data = LabelledData((), ("all",), 2, ((2,), (0,), (0,)))
+        >>> noise_check(fit, data, np.array([1.0, 1.0, 1.0])).verdict  # residuals of 0.1 where 1 was assumed
+        'failed'
     """
     rows = fit.modes[0].rows
     count = np.bincount(rows.kind, minlength=len(noise))
@@ -92,6 +130,13 @@ def configurations_check(fit: LabelFit) -> Check:
 
     Args:
         fit: the inference's outcome.
+
+    Example:
+        >>> fit = LabelFit(
+        ...     (), None, np.zeros((4, 500, 2)), np.eye(2), 50.0, few_configurations=False, khat=0.0, method="linear"
+        ... )
+        >>> configurations_check(fit).verdict
+        'passed'
     """
     if fit.few_configurations:
         return Check(

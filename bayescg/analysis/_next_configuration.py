@@ -1,13 +1,10 @@
 """Which configuration to label next: the one whose label is expected to narrow a chosen property most."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from bayescg.errors import InputError
-from bayescg.inference import LabelledData, Prior, label_rows
-from bayescg.inference._linearised import parameter_vector
+from bayescg.inference import LabelledData, Prior, white_rows
 
 
 def configuration_information(
@@ -22,19 +19,31 @@ def configuration_information(
         prior: whose model z belongs to.
         z: where predictions are linearised, best at the mode.
         data: configurations, with their groups among those of the prior's noise.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> prior = labelled_prior(
+        ...     atoms, {"offset_energies": dist.Normal(-11.5, 1.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
+        ... )
+        >>> configuration_information(prior, np.array([-11.5]), data).round(6).tolist()  # 1/0.1² from each energy
+        [[[100.0]], [[100.0]]]
     """
-    model = prior.potential(jnp.asarray(z))
-    rows = label_rows(model.potential, data)
-    by_coordinate = np.asarray(
-        jax.jacobian(lambda point: parameter_vector(prior.potential(point).potential))(jnp.asarray(z))
-    )
-    noise = jnp.concatenate([model.noise.energy, model.noise.forces, model.noise.stress])
-    slopes = (rows.jacobian @ by_coordinate) * (np.sqrt(rows.weight) / np.asarray(noise)[rows.kind])[:, None]
-    size = by_coordinate.shape[1]
+    rows = white_rows(prior, z, data)
+    size = len(rows.z)
     information = np.zeros((data.n_configurations, size, size))
     for configuration in np.unique(rows.configuration):
-        own = slopes[rows.configuration == configuration]
-        information[configuration] = own.T @ own
+        own = rows.jacobian[rows.configuration == configuration]
+        information[configuration][np.ix_(rows.free, rows.free)] = own.T @ own
     return information
 
 

@@ -9,7 +9,7 @@ from bayescg.inference import LabelRows
 from bayescg.inference._labelled import QUANTITIES
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 4096
 
 
 def row_coverage(

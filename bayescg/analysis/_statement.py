@@ -41,14 +41,7 @@ def statement(
         f"The data decide {int(by_data.sum())} of {len(by_data)} combinations of parameters"
         f" (effective number {analysis.effective_parameters:.1f}); the prior decides the others."
     )
-    held = analysis.directions[~by_data]
-    if len(held):
-        weight = np.sum(held**2, axis=0)
-        names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
-        if names:
-            sentences.append(
-                f"Mostly the prior holds {', '.join(names)}: believe the prior or get data there."
-            )
+    sentences += held_sentence(analysis.directions[~by_data], coordinates, "get data there")
     null = analysis.directions[analysis.fisher_eigenvalue == 0.0]
     unseen = [c for c, weight in zip(coordinates, np.sum(null**2, axis=0), strict=True) if weight > 0.9]
     if unseen:
@@ -73,6 +66,15 @@ def statement(
             f" (g = {float(np.max(fit.calibration.long_run.inefficiency)):.1f}) widens all directions."
         )
     return sentences + verdict_sentences(checks)
+
+
+def held_sentence(
+    directions: Float[np.ndarray, "direction coordinate"], coordinates: Sequence[str], remedy: str
+) -> list[str]:
+    """Which coordinates the prior holds, by their weight in the directions that it decides; nothing where none stands out."""
+    weight = np.sum(directions**2, axis=0)
+    names = [coordinates[i] for i in np.argsort(weight)[::-1][:3] if weight[i] > 0.3]
+    return [f"Mostly the prior holds {', '.join(names)}: believe the prior or {remedy}."] if names else []
 
 
 def verdict_sentences(checks: Sequence[Check]) -> list[str]:

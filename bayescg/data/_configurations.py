@@ -50,6 +50,8 @@ class Configurations:
         group: what a configuration belongs to (where it came from).
         weight: how much a configuration counts; 1 if not given.
         temperature: of the run a configuration was taken from [temperature]; NaN where unknown.
+        molecules: label of the molecule of each atom of each configuration: equal numbers are one molecule, whatever they
+            are; empty where nothing is known of molecules.
 
     Raises:
         InputError: shapes that disagree, numbers that are not finite, species that are not listed, a cell without
@@ -83,6 +85,7 @@ class Configurations:
     group: tuple[str, ...] = ()
     weight: Floats = field(default_factory=_no_floats)  # [configuration]
     temperature: Floats = field(default_factory=_no_floats)  # [configuration]
+    molecules: tuple[Integers, ...] = ()  # each [atom]
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -97,6 +100,9 @@ class Configurations:
         put(self, "types", tuple(self._types(t, k) for k, t in enumerate(self.types)))
         put(self, "periodic", per_configuration(self.periodic, (n, 3), "periodic", dtype=np.bool_))
         put(self, "cell", per_configuration(self.cell, (n, 3, 3), "cell"))
+        if self.molecules:
+            same_length(self.molecules, n, "molecules")
+            put(self, "molecules", tuple(self._molecules(m, k) for k, m in enumerate(self.molecules)))
         forces = self.forces or (None,) * n
         same_length(forces, n, "forces")
         put(self, "forces", tuple(self._forces(f, k) for k, f in enumerate(forces)))
@@ -128,6 +134,15 @@ class Configurations:
             raise InputError(
                 f"configurations: configuration {k} has an atom of species index {wrong}; expected 0 to "
                 f"{len(self.species) - 1} ({', '.join(self.species)}), so list the missing species"
+            )
+        return frozen(array.astype(np.int64))
+
+    def _molecules(self, values: ArrayLike, k: int) -> Integers:
+        array = np.array(values)
+        if array.shape != self.positions[k].shape[:1] or not np.issubdtype(array.dtype, np.integer):
+            raise InputError(
+                f"configurations: molecules of configuration {k} have shape {array.shape} and dtype {array.dtype}; "
+                f"expected {len(self.positions[k])} integers, the label of each atom's molecule"
             )
         return frozen(array.astype(np.int64))
 
@@ -195,6 +210,7 @@ class Configurations:
             stress=self.stress[rows],
             weight=self.weight[rows],
             temperature=self.temperature[rows],
+            molecules=tuple(self.molecules[k] for k in rows) if self.molecules else (),
         )
 
     @property
@@ -276,7 +292,7 @@ class Configurations:
         """Joins sets of configurations; the species are those of all of them.
 
         Raises:
-            InputError: nothing to join, or parts in different units.
+            InputError: nothing to join, parts in different units, or only some with labels of molecules.
         """
         if not parts:
             raise InputError("concatenate: no configurations given; expected at least one part")
@@ -285,6 +301,10 @@ class Configurations:
                 raise InputError(
                     f"concatenate: part {number} is in {part.units.name} units, part 0 in {parts[0].units.name}; "
                     "convert it with .to(units)"
+                )
+            if bool(part.molecules) != bool(parts[0].molecules):
+                raise InputError(
+                    f"concatenate: only one of part 0 and part {number} has labels of molecules; give both or neither"
                 )
         species = tuple(sorted({name for part in parts for name in part.species}))
         places = [np.array([species.index(name) for name in part.species], np.int64) for part in parts]
@@ -301,6 +321,7 @@ class Configurations:
             group=tuple(name for part in parts for name in part.group),
             weight=np.concatenate([part.weight for part in parts]),
             temperature=np.concatenate([part.temperature for part in parts]),
+            molecules=tuple(labels for part in parts for labels in part.molecules),
         )
 
     def checksum(self) -> str:
@@ -315,4 +336,6 @@ class Configurations:
         rest = (self.cell, self.energy, self.stress, self.weight, self.temperature)
         for array in (*self.positions, *forces, *rest):
             digest.update(array.astype("<f8").tobytes())
+        for labels in self.molecules:
+            digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()

@@ -16,6 +16,11 @@ class Finding(NamedTuple):
         severity: ``error`` (the labels can't be right), ``warning`` (look at it before fitting) or ``note``
             (nothing to do: a test that was passed, or that these data don't allow).
         sentence: what was found, in numbers, and what to do.
+
+    Example:
+        >>> found = Finding("duplicates", WARNING, "Configurations 3 and 7 are the same: leave one out.")
+        >>> found.severity
+        'warning'
     """
 
     name: str

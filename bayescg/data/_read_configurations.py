@@ -20,7 +20,7 @@ import numpy as np
 
 from bayescg.data._configurations import Configurations
 from bayescg.data._labels import LABELS, Label, find_label, has_label, keys_found
-from bayescg.data._topology import Floats
+from bayescg.data._topology import Floats, Integers
 from bayescg.data._units import UnitSystem, conversion
 from bayescg.errors import InputError
 
@@ -42,6 +42,7 @@ def read_configurations(
     group_key: str | None = None,
     weight_key: str | None = None,
     temperature_key: str | None = None,
+    molecule_key: str | None = None,
     index: slice | None = None,
     species: Sequence[str] | None = None,
     require: Sequence[str] = ("energy", "forces"),
@@ -64,6 +65,8 @@ def read_configurations(
         weight_key: info key of the weight; None gives every configuration 1.
         temperature_key: info key of the temperature [K], a number or a text with one before a K (``run at 300 K``);
             None leaves it unknown. It's unknown too where a configuration lacks the key.
+        molecule_key: name of the per-atom array of whole numbers that say which molecule an atom belongs to, in ``arrays``
+            of every configuration; None reads none.
         index: which configurations of the file.
         species: chemical symbols that may occur, and the species of the result; None takes those that occur.
         require: which of ``energy``, ``forces``, ``stress`` every configuration must carry. What isn't required may be
@@ -99,6 +102,7 @@ def read_configurations(
     group = _groups(images, group_key, path)
     weight = _weights(images, weight_key, path)
     temperature = _temperatures(images, temperature_key, path)
+    molecules = _molecules(images, molecule_key, path)
     periodic = np.array([image.pbc for image in images], bool)
     try:
         return Configurations(
@@ -116,6 +120,7 @@ def read_configurations(
             group=group,
             weight=weight,
             temperature=temperature * kelvin,
+            molecules=molecules,
         )
     except InputError as error:
         raise InputError(f"{path}: {error}", argument="path") from None
@@ -242,6 +247,40 @@ def _temperatures(images: list[Any], key: str | None, path: Path) -> Floats:
             for k, image in enumerate(images)
         ]
     )
+
+
+def _molecules(images: list[Any], key: str | None, path: Path) -> tuple[Integers, ...]:
+    if key is None:
+        return ()
+    return tuple(
+        molecule_labels(image, key, where=f"{path}: configuration {k}") for k, image in enumerate(images)
+    )
+
+
+def molecule_labels(image: Any, key: str, *, where: str) -> Integers:
+    """The label of each atom's molecule, from a per-atom array of an ASE object.
+
+    Args:
+        image: `ase.Atoms`.
+        key: name of the array.
+        where: begins the message of an error.
+
+    Raises:
+        InputError: no such array, or one that is not a whole number for each atom.
+    """
+    if key not in image.arrays:
+        raise InputError(
+            f"{where} has no per-atom array {key!r} of its molecules; it has {', '.join(sorted(image.arrays))}",
+            argument="molecule_key",
+        )
+    labels = np.asarray(image.arrays[key])
+    if labels.shape != (len(image),) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"{where} has the per-atom array {key!r} of shape {labels.shape} and dtype {labels.dtype}; expected a whole"
+            " number for each atom, the label of its molecule",
+            argument="molecule_key",
+        )
+    return labels.astype(np.int64)
 
 
 def _number(

@@ -181,6 +181,10 @@ def get_unit_system(name: str) -> UnitSystem:
 
     Raises:
         InputError: `name` is none of gromacs, metal, real, lj.
+
+    Example:
+        >>> get_unit_system("metal").unit("energy/length")
+        'eV/angstrom'
     """
     if name not in _SYSTEMS:
         raise InputError(f"unit system {name!r} is not known; expected one of {', '.join(_SYSTEMS)}")
@@ -197,6 +201,10 @@ def conversion(quantity: str, source: UnitSystem | str, target: UnitSystem | str
 
     Raises:
         InputError: one of the two is ``lj`` and the other is not (reduced units have no fixed size).
+
+    Example:
+        >>> round(conversion("energy", "metal", "real"), 4)  # kcal/mol in one eV
+        23.0605
     """
     a = get_unit_system(source) if isinstance(source, str) else source
     b = get_unit_system(target) if isinstance(target, str) else target
@@ -226,6 +234,10 @@ def unit_factor(text: str, quantity: str, units: UnitSystem) -> float:
 
     Raises:
         InputError: the unit is not known for this quantity, or can't be converted into `units`.
+
+    Example:
+        >>> round(unit_factor("kcal mol-1", "energy", get_unit_system("metal")), 6)
+        0.043364
     """
     name = _canonical(text)
     if name == units.unit(quantity):

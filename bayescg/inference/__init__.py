@@ -1,5 +1,6 @@
 """What the data say about the parameters: priors, likelihoods, posterior, samplers, storage."""
 
+from bayescg.inference._bent import BentLabels as BentLabels
 from bayescg.inference._calibrate import Calibration as Calibration
 from bayescg.inference._calibrate import calibrate as calibrate
 from bayescg.inference._calibrate import calibrated_draws as calibrated_draws
@@ -72,8 +73,10 @@ from bayescg.inference._pops import pops_ensemble as pops_ensemble
 from bayescg.inference._pops import pops_hypercube as pops_hypercube
 from bayescg.inference._white_rows import WhiteRows as WhiteRows
 from bayescg.inference._white_rows import white_rows as white_rows
+from bayescg.inference._linearisation_error import linearisation_error as linearisation_error
 from bayescg.inference._label_store import LABEL_CALIBRATION as LABEL_CALIBRATION
 from bayescg.inference._label_store import LABEL_QUANTITIES as LABEL_QUANTITIES
+from bayescg.inference._label_store import labelled_dataset as labelled_dataset
 from bayescg.inference._label_store import labelled_groups as labelled_groups
 from bayescg.inference._label_store import mode_weights as mode_weights
 from bayescg.inference._linearised import LinearisedLabels as LinearisedLabels

@@ -28,6 +28,17 @@ class Discrepancy(NamedTuple):
         strength: τ; near 0 where no discrepancy shows, near or above 1 where it decides the width.
         noise_factor: s, by which the noise scales of `rows` are to be multiplied once misfit is told apart from noise.
         gain: twice the log likelihood gained over a model without discrepancy, τ = 0, with a noise factor too.
+
+    Example:
+        >>> rows = WhiteRows(
+        ...     np.zeros(1), np.arange(1), residual=np.array([2.0, 2.1, -2.0, -2.1, 0.0, 0.1]), jacobian=np.ones((6, 1)),
+        ...     prior_precision=np.zeros((1, 1)), prior_score=np.zeros(1), kind=np.zeros(6, int),
+        ...     configuration=np.array([0, 0, 1, 1, 2, 2]), noise=np.ones(6),
+        ... )
+        >>> found = configuration_discrepancy(rows)
+        >>> new, shared = (draw(n=2000, seed=0).std() for draw in (found.new_configuration_draws, found.shared_draws))
+        >>> bool(new > shared)
+        True
     """
 
     rows: WhiteRows

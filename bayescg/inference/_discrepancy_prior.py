@@ -22,6 +22,13 @@ class DiscrepantModel(eqx.Module):
         label_noise: standard deviations of the labels' own errors.
         discrepancy: standard deviations of what the form misses.
         noise: of the residuals, √(label_noise² + discrepancy²).
+
+    Example:
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> known, missed = (Noise(*jnp.full((3, 1), scale)) for scale in (0.03, 0.04))
+        >>> model = DiscrepantModel(SpeciesEnergies([-11.7], species=("Ta",)), known, missed)
+        >>> round(float(model.noise.energy[0]), 3)
+        0.05
     """
 
     potential: InteratomicPotential

@@ -12,6 +12,7 @@ from bayescg.inference._linearised import LabelRows, parameter_vector
 from bayescg.inference._prior import Prior
 from bayescg.inference._white_rows import WhiteRows, local, white_rows
 from bayescg.physics._design_matrix import has_design_matrix
+from bayescg.progress import Progress, SilentProgress
 
 BENT = 1e-6
 """Residuals in units of noise that may differ from their linearisation before predictions count as non-linear."""
@@ -24,6 +25,11 @@ class Bootstrap(NamedTuple):
         draws: one mode for each replica, scales held [draw coordinate].
         linear: whether the modes follow exactly from the rows at the first one.
         most_steps: Gauss–Newton steps that the slowest replica took.
+
+    Example:
+        >>> found = Bootstrap(np.array([[0.9], [1.1], [1.0]]), linear=True, most_steps=1)
+        >>> found.draws.std(axis=0, ddof=1).round(3).tolist()
+        [0.1]
     """
 
     draws: Float[np.ndarray, "draw coordinate"]
@@ -48,6 +54,7 @@ def bootstrap(
     rows: LabelRows | None = None,
     max_steps: int = 30,
     tolerance: float = 1e-6,
+    progress: Progress | None = None,
 ) -> Bootstrap:
     """Modes of data sets whose configurations are drawn with replacement, by Gauss–Newton from the mode of all data.
 
@@ -64,6 +71,7 @@ def bootstrap(
         rows: `label_rows` at z, if they are known already.
         max_steps: most Gauss–Newton steps of a replica.
         tolerance: squared length of the last step, in posterior standard deviations.
+        progress: who listens, where each replica takes steps of its own.
 
     Raises:
         InputError: fewer than two replicas, or fewer than two configurations.
@@ -111,7 +119,10 @@ def bootstrap(
     if _linear(prior, data, white, draws[0], steps[0]):
         return Bootstrap(draws, True, 1)
     most = 1
+    listener = SilentProgress() if progress is None else progress
+    listener.stage("finding the modes of resampled data", total=n, unit="modes")
     for k in range(n):
+        listener.update(k)
         draws[k], taken = _again(prior, data, draws[k], counts[k], pushes[k], max_steps, tolerance)
         most = max(most, taken)
     return Bootstrap(draws, False, most)

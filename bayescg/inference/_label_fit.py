@@ -1,14 +1,17 @@
 """The posterior of labelled data: modes, draws, and a width that counts configurations, not components."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayescg.errors import ConvergenceError, InputError
+from bayescg.inference._bent import MOST_BENT, BentLabels
 from bayescg.inference._calibrate import spread_draws, symmetric_root
 from bayescg.inference._chains import draw_chains
 from bayescg.inference._checkpoint import Checkpoints
@@ -30,10 +33,21 @@ from bayescg.inference._noise_free import (
 from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.inference._posterior import Mode, Posterior, laplace, maximise
 from bayescg.inference._prior import Prior
+from bayescg.inference._response_surface import FEWEST_POINTS, smooth_values
 from bayescg.inference._second_order import MOST_PARAMETERS, with_curvature
 from bayescg.physics._design_matrix import has_design_matrix
 from bayescg.progress import Progress, SilentProgress
 
+Surrogate = BentLabels | QuadraticLabels | LinearisedLabels
+DRAWS_AT_ONCE = 32
+FINITE_VARIANCE = 0.5
+"""Pareto k̂ below which the weights' variance is finite; above, draws of a fitted t are tried."""
+FITTED_ROUNDS = 2
+"""How often a t is fitted to weighted draws."""
+FITTED_T = 5.0
+"""Its degrees of freedom."""
+LARGEST_SPREAD = 3.0
+"""Standard deviation of the log weights beyond which they are not tried."""
 KHAT_LIMIT = 0.7
 """Largest Pareto k̂ at which importance weights may mend the linearised posterior."""
 
@@ -50,6 +64,10 @@ class LabelSettings(NamedTuple):
         n_warmup: adaptation iterations.
         n_draws: kept draws per chain.
         n_checks: draws at which the linearised likelihood is first compared with the exact one.
+
+    Example:
+        >>> LabelSettings(seed=3, n_starts=4)._replace(n_draws=100).n_draws
+        100
     """
 
     seed: int = 0
@@ -70,11 +88,16 @@ class LabelMode(NamedTuple):
         rows: residuals and their Jacobian there.
         surrogate: the likelihood to second order there, or with predictions linearised.
         n_starts: how many starts led to it.
+
+    Example:
+        >>> peak = Mode(np.zeros(1), np.array([[0.04]]), -1.0, -2.0, interior=True, effective_frames=0.0)
+        >>> LabelMode(peak, None, None, n_starts=3).n_starts
+        3
     """
 
     mode: Mode
     rows: LabelRows
-    surrogate: QuadraticLabels | LinearisedLabels
+    surrogate: Surrogate
     n_starts: int
 
 
@@ -92,6 +115,14 @@ class LabelFit(NamedTuple):
         khat: Pareto k̂ of the weights between the linearised and the exact posterior; 0 where the predictions are
             linear, NaN where NUTS ran on the exact posterior.
         method: `linear`, `expanded and reweighted` or `exact`.
+        weight_error: root mean square error of the log weights, 0 where the exact density was computed at every draw.
+
+    Example:
+        >>> fit = LabelFit(
+        ...     (), None, np.zeros((4, 500, 2)), np.eye(2), 50.0, few_configurations=False, khat=0.0, method="linear"
+        ... )
+        >>> fit.calibrated.reshape(-1, 2).shape  # draws by coordinates
+        (2000, 2)
     """
 
     modes: tuple[LabelMode, ...]
@@ -102,6 +133,7 @@ class LabelFit(NamedTuple):
     few_configurations: bool
     khat: float
     method: str
+    weight_error: float = 0.0
 
 
 class LabelFitter:
@@ -117,6 +149,25 @@ class LabelFitter:
         settings: how much work is done.
         checkpoints: where modes and chains leave their state; None keeps nothing.
         progress: who listens.
+
+    Example:
+        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> import numpyro.distributions as dist
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> prior = labelled_prior(
+        ...     atoms, {"offset_energies": dist.Normal(-11.5, 1.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
+        ... )
+        >>> mode, = LabelFitter(prior, EnergyForceStress(data)).modes()  # `run()` draws about it
+        >>> round(float(mode.mode.z[0]), 2), round(float(mode.mode.covariance[0, 0]), 4)
+        (-11.7, 0.005)
     """
 
     def __init__(
@@ -138,6 +189,16 @@ class LabelFitter:
         extra = np.asarray(prior.sample(jax.random.fold_in(self._key, 1), max(1, settings.n_starts)))
         self.starts = list(extra) if start is None else [np.asarray(start, float), *extra[1:]]
         self._log_density = eqx.filter_jit(self.posterior.log_density)
+        self._log_densities = eqx.filter_jit(
+            lambda points, likelihood: jax.lax.map(
+                lambda z: self.posterior.log_density(z, likelihood), points
+            )
+        )
+        self._score_jacobian = eqx.filter_jit(
+            jax.jacfwd(lambda z, likelihood: likelihood.per_configuration(self.prior.potential(z)))
+        )
+        # kept, so that a second run compiles nothing
+        self._sampler = Nuts(self.posterior, n_warmup=settings.n_warmup)
         self._learned, self._spread = learned_quantities(prior), label_spread(likelihood.data)
 
     def run(self) -> LabelFit:
@@ -149,14 +210,14 @@ class LabelFitter:
         """
         modes = self.modes()
         best = modes[0]
-        draws, khat, method = self._sample(best)
+        draws, khat, method, error = self._sample(best)
         covariance, nu, few = self.sandwich(best)
         rng = np.random.default_rng([self.settings.seed, 2])
         calibrated = spread_draws(
             draws.z, best.mode.z, covariance,
             precision=np.linalg.inv(best.mode.covariance), degrees_of_freedom=nu, rng=rng,
         )  # fmt: skip
-        return LabelFit(modes, draws, calibrated, covariance, nu, few, khat, method)
+        return LabelFit(modes, draws, calibrated, covariance, nu, few, khat, method, error)
 
     # Modes ------------------------------------------------------------------------------------------------
 
@@ -225,17 +286,24 @@ class LabelFitter:
             power=power,
         )
 
-    def second_order(self, z: np.ndarray, rows: LabelRows) -> QuadraticLabels | LinearisedLabels:
-        """The likelihood near z: linearised, and for Gaussian noise with the exact curvature of the sums of squares."""
+    def second_order(self, z: np.ndarray, rows: LabelRows) -> Surrogate:
+        """The likelihood near z: linearised; for Gaussian noise with predictions to second order, or where parameters are
+        many with the exact curvature of the sums of squares."""
         surrogate = self.linearised(z, rows)
         potential = self.prior.potential(jnp.asarray(z)).potential
+        size = rows.jacobian.shape[1]
         if (
             not isinstance(surrogate, QuadraticLabels)
             or has_design_matrix(potential)
-            or rows.jacobian.shape[1] > MOST_PARAMETERS
+            or size > MOST_PARAMETERS
         ):
             return surrogate
-        curved = with_curvature(surrogate, potential, self.likelihood.data)
+        curved: BentLabels | QuadraticLabels
+        if size <= MOST_BENT:
+            power = float(self.likelihood.power)
+            curved = BentLabels.of(rows, potential, self.likelihood.data, power=power)
+        else:
+            curved = with_curvature(surrogate, potential, self.likelihood.data)
         curvature = -np.asarray(self.posterior.hessian(jnp.asarray(z), curved))
         # near the mode it is positive; where rounding or a kink says otherwise, Gauss and Newton's is kept
         return curved if np.linalg.eigvalsh((curvature + curvature.T) / 2.0)[0] > 0.0 else surrogate
@@ -296,40 +364,67 @@ class LabelFitter:
 
     # Draws ------------------------------------------------------------------------------------------------
 
-    def _sample(self, best: LabelMode) -> tuple[NutsDraws, float, str]:
-        surrogate = best.surrogate
-        draws = self._nuts(surrogate, best.mode, "linearised")
-        flat = draws.z.reshape(-1, draws.z.shape[-1])
+    def _sample(self, best: LabelMode) -> tuple[NutsDraws, float, str, float]:
+        """Draws, k̂, how they were made, and the error of the log weights.
+
+        NUTS runs on the expanded likelihood and importance weights mend its draws. Where the weights have a heavy tail,
+        draws of a multivariate t with the weighted draws' mean and covariance are weighted instead; where that is not
+        sound either, NUTS runs on the exact likelihood.
+        """
         rng = np.random.default_rng([self.settings.seed, 3])
-        some = rng.choice(len(flat), min(self.settings.n_checks, len(flat)), replace=False)
-        gap = self._gaps(flat[some], surrogate)
-        if np.ptp(gap) < 1e-6 * max(1.0, np.max(np.abs(gap))) + 1e-6:
-            return draws, 0.0, "linear"
-        khat = np.inf
-        if np.std(gap) < 3.0:
-            weights, khat = _smoothed_weights(self._gaps(flat, surrogate))
+        draws = self._nuts(best.surrogate, best.mode, "expanded")
+        flat = draws.z.reshape(-1, draws.z.shape[-1])
+        weighing = _Weighing(functools.partial(self._gaps, best.surrogate), flat)
+        order = rng.permutation(len(flat))
+        if weighing.constant(order[: self.settings.n_checks]):
+            return draws, 0.0, "linear", 0.0
+        if weighing.spread(order[:FEWEST_POINTS]) < LARGEST_SPREAD:
+            whitened = np.linalg.solve(symmetric_root(best.mode.covariance), (flat - best.mode.z).T).T
+            values, error = smooth_values(weighing, whitened, order=order)
+            weights, khat = _smoothed_weights(values)
+            found = [(khat, flat, weights, error)]
+            if khat > FINITE_VARIANCE:
+                for _ in range(FITTED_ROUNDS):
+                    flat, log_proposal = fitted_t_draws(flat, weights, n=len(flat), rng=rng)
+                    weights, khat = _smoothed_weights(self._exact(flat) - log_proposal)
+                    found.append((khat, flat, weights, 0.0))
+                    if khat < KHAT_LIMIT:
+                        break
+            last_is_sound = found[-1][0] < KHAT_LIMIT
+            khat, flat, weights, error = found[-1] if last_is_sound else min(found, key=lambda one: one[0])
             if khat < KHAT_LIMIT:
-                chosen = rng.choice(len(flat), len(flat), p=weights)
-                mended = flat[chosen].reshape(draws.z.shape)
-                return draws._replace(z=mended), khat, "expanded and reweighted"
-        return self._nuts(self.likelihood, best.mode, "exact"), np.nan, "exact"
+                mended = flat[_systematic(weights, rng)].reshape(draws.z.shape)
+                return draws._replace(z=mended), khat, "expanded and reweighted", error
+        return self._nuts(self.likelihood, best.mode, "exact"), np.nan, "exact", 0.0
 
-    def _gaps(self, points: np.ndarray, surrogate: QuadraticLabels | LinearisedLabels) -> np.ndarray:
-        """Exact minus linearised log density."""
-        exact = [float(self._log_density(jnp.asarray(z), self.likelihood)) for z in points]
-        linear = [float(self._log_density(jnp.asarray(z), surrogate)) for z in points]
-        return np.asarray(exact) - np.asarray(linear)
+    def _gaps(
+        self, surrogate: Surrogate, points: Float[np.ndarray, "draw coordinate"]
+    ) -> Float[np.ndarray, " draw"]:
+        """Exact minus expanded log density."""
+        return self._exact(points) - self._densities(surrogate, points)
 
-    def _nuts(
-        self, likelihood: EnergyForceStress | QuadraticLabels | LinearisedLabels, mode: Mode, name: str
-    ) -> NutsDraws:
+    def _exact(self, points: Float[np.ndarray, "draw coordinate"]) -> Float[np.ndarray, " draw"]:
+        return self._densities(self.likelihood, points)
+
+    def _densities(
+        self, likelihood: EnergyForceStress | Surrogate, points: Float[np.ndarray, "draw coordinate"]
+    ) -> Float[np.ndarray, " draw"]:
+        """Log densities, a fixed number of draws at a time, so that one compilation serves all."""
+        parts = []
+        for first in range(0, len(points), DRAWS_AT_ONCE):
+            some = points[first : first + DRAWS_AT_ONCE]
+            at = jnp.asarray(np.resize(some, (DRAWS_AT_ONCE, points.shape[1])))
+            parts.append(np.asarray(self._log_densities(at, likelihood))[: len(some)])
+        return np.concatenate([np.zeros(0), *parts])
+
+    def _nuts(self, likelihood: EnergyForceStress | Surrogate, mode: Mode, name: str) -> NutsDraws:
         settings = self.settings
         self.progress.stage(
             f"sampling the {name} posterior", total=settings.n_warmup + settings.n_draws, unit="draws"
         )
         root = jnp.asarray(symmetric_root(mode.covariance))
         return draw_chains(
-            Nuts(self.posterior, n_warmup=settings.n_warmup),
+            self._sampler,
             Target(likelihood, jnp.asarray(mode.z), root, jnp.asarray(1.0)),
             key=jax.random.fold_in(self._key, 4),
             n_chains=settings.n_chains,
@@ -348,10 +443,7 @@ class LabelFitter:
         rows = LinearisedLabels.of(
             best.rows, potential, n_configurations=data.n_configurations, family=self.likelihood.family
         )
-        jacobian = eqx.filter_jit(
-            jax.jacfwd(lambda z, likelihood: likelihood.per_configuration(self.prior.potential(z)))
-        )
-        return np.asarray(jacobian(jnp.asarray(best.mode.z), rows))
+        return np.asarray(self._score_jacobian(jnp.asarray(best.mode.z), rows))
 
     def curvature(self, best: LabelMode) -> Float[np.ndarray, "coordinate coordinate"]:
         """Minus the Hessian of the log likelihood at a mode, predictions linearised."""
@@ -393,6 +485,28 @@ class LabelFitter:
         return (covariance + covariance.T) / 2.0, max(3.0, 1.5 * (n - 1.0)), few
 
 
+class _Weighing:
+    """Log importance weights of draws, each computed once."""
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], points: np.ndarray):
+        self.function, self.points = function, points
+        self.known = np.full(len(points), np.nan)
+
+    def __call__(self, draws: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
+        missing = draws[np.isnan(self.known[draws])]
+        self.known[missing] = self.function(self.points[missing])
+        return self.known[draws]
+
+    def constant(self, draws: Int[np.ndarray, " some"]) -> bool:
+        """Whether they are the same up to rounding."""
+        values = self(draws)
+        return bool(np.ptp(values) < 1e-6 * max(1.0, np.max(np.abs(values))) + 1e-6)
+
+    def spread(self, draws: Int[np.ndarray, " some"]) -> float:
+        """Their standard deviation."""
+        return float(np.std(self(draws)))
+
+
 def _positive_part(matrix: np.ndarray) -> np.ndarray:
     eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
     return (vectors * np.maximum(eigenvalues, 0.0)) @ vectors.T
@@ -413,6 +527,47 @@ def _smoothed_weights(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     return weights / weights.sum(), float(khat)
 
 
+def fitted_t_draws(
+    draws: Float[np.ndarray, "draw coordinate"],
+    weights: Float[np.ndarray, " draw"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "draw coordinate"], Float[np.ndarray, " draw"]]:
+    """Draws of the multivariate t with the mean and the covariance (as scale) of weighted draws.
+
+    Args:
+        draws: what it is fitted to.
+        weights: theirs, normalised.
+        n: number of draws.
+        rng: random numbers.
+
+    Returns:
+        The draws and their log densities, up to a constant.
+
+    References:
+        Cappé et al. (2008), doi:10.1007/s11222-008-9059-x: adaptive importance sampling.
+    """
+    mean = weights @ draws
+    centred = draws - mean
+    root = np.linalg.cholesky((weights[:, None] * centred).T @ centred)
+    normal = rng.normal(size=(n, len(mean)))
+    stretch = np.sqrt(FITTED_T / rng.chisquare(FITTED_T, size=n))
+    square = np.sum(normal**2, axis=1) * stretch**2
+    log_density = -0.5 * (FITTED_T + len(mean)) * np.log1p(square / FITTED_T)
+    return mean + stretch[:, None] * (normal @ root.T), log_density
+
+
+def _systematic(weights: Float[np.ndarray, " draw"], rng: np.random.Generator) -> Int[np.ndarray, " draw"]:
+    """As many indices as weights, each as often as its weight says, in order.
+
+    Copies of a draw stay neighbours and chains stay together, so that the effective number of the resampled draws
+    counts the weights and the chains' autocorrelation alike.
+    """
+    positions = (rng.uniform() + np.arange(len(weights))) / len(weights)
+    return np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
+
+
 class Tempering(NamedTuple):
     """A power on the likelihood that stands for a temperature, and what it does to the error bars.
 
@@ -420,6 +575,10 @@ class Tempering(NamedTuple):
         temperature: T₀ = 2 C₀ / number of parameters, C₀ the cost ½ Σ (residual/σ)² at the best fit.
         power: 1/T₀.
         warning: empty, or why the tempered posterior must not be trusted.
+
+    Example:
+        >>> cost_temperature(12.0, 8)
+        Tempering(temperature=3.0, power=0.3333333333333333, warning='')
     """
 
     temperature: float

@@ -30,15 +30,31 @@ class Noise(eqx.Module):
         energy: of the energy per atom [group] [energy].
         forces: of a force component [group] [energy/length].
         stress: of a stress component [group] [energy/length³].
+
+    Example:
+        >>> noise = Noise(jnp.array([0.01, 0.02]), jnp.array([0.1, 0.3]), jnp.array([1e-3, 1e-3]))  # of two groups
+        >>> noise.by_kind().shape
+        (6,)
     """
 
     energy: Float[Array, " group"]
     forces: Float[Array, " group"]
     stress: Float[Array, " group"]
 
+    def by_kind(self) -> Float[Array, " kind"]:
+        """All of them, quantity by quantity: kind = quantity times number of groups plus group."""
+        return jnp.concatenate([self.energy, self.forces, self.stress])
+
 
 class LabelledModel(eqx.Module):
-    """A potential and the noise about it: what the prior of a labelled data set draws."""
+    """A potential and the noise about it: what the prior of a labelled data set draws.
+
+    Example:
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> model = LabelledModel(SpeciesEnergies([-11.7], species=("Ta",)), Noise(*jnp.full((3, 1), 0.1)))
+        >>> model.noise.energy.shape
+        (1,)
+    """
 
     potential: InteratomicPotential
     noise: Noise
@@ -90,6 +106,22 @@ class LabelledData(eqx.Module):
         groups: names that the group indices count along.
         n_configurations: all batches together.
         counts: labels of each quantity in each group: energies, force components, stress components [quantity group].
+
+    Example:
+        >>> import numpy as np
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> data.n_configurations, data.groups, data.counts  # energies, force and stress components
+        (2, ('all',), ((2,), (0,), (0,)))
+        >>> residuals, = data.residuals(SpeciesEnergies([-11.7], species=("Ta",)))
+        >>> np.sort(residuals.energy).round(3).tolist()
+        [-0.1, 0.1]
     """
 
     batches: tuple[LabelledBatch, ...]
@@ -121,6 +153,17 @@ def labelled_data(
 
     Raises:
         InputError: an unknown quantity, or one that no configuration is labelled with; a group without noise scale.
+
+    Example:
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> data.n_configurations
+        2
     """
     wrong = sorted(set(quantities) - set(QUANTITIES))
     if wrong or not quantities:
@@ -191,13 +234,24 @@ def batch_residuals(potential: InteratomicPotential, batch: LabelledBatch) -> Re
 
 
 class Family(Protocol):
-    """Log density of a residual at a scale, elementwise."""
+    """Log density of a residual at a scale, elementwise.
+
+    Example:
+        >>> families: tuple[Family, ...] = (gaussian, StudentT(5.0))
+        >>> [round(float(family(jnp.array(3.0), jnp.array(1.0))), 2) for family in families]
+        [-5.42, -4.06]
+    """
 
     def __call__(self, residual: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]: ...
 
 
 def gaussian(residual: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log N(residual; 0, scale²)."""
+    """log N(residual; 0, scale²).
+
+    Example:
+        >>> round(float(gaussian(jnp.array(0.0), jnp.array(0.1))), 4)
+        1.3836
+    """
     return -0.5 * (residual / scale) ** 2 - jnp.log(scale) - 0.5 * jnp.log(2.0 * jnp.pi)
 
 
@@ -206,6 +260,12 @@ class StudentT(eqx.Module):
 
     Attributes:
         degrees_of_freedom: ν.
+
+    Example:
+        >>> heavy = StudentT(5.0)
+        >>> far = jnp.array(10.0), jnp.array(1.0)
+        >>> float(heavy(*far)) > float(gaussian(*far))
+        True
     """
 
     degrees_of_freedom: float = eqx.field(static=True)
@@ -236,6 +296,19 @@ class EnergyForceStress(ExactLikelihood):
         data: configurations and labels.
         family: f, `gaussian` or a `StudentT`.
         power: η, which multiplies the log likelihood; 1 unless one tempers it on purpose.
+
+    Example:
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> likelihood = EnergyForceStress(labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",)))
+        >>> model = LabelledModel(SpeciesEnergies([-11.7], species=("Ta",)), Noise(*jnp.full((3, 1), 0.1)))
+        >>> likelihood.per_configuration(model).round(3).tolist()  # each one noise scale away
+        [0.884, 0.884]
     """
 
     data: LabelledData

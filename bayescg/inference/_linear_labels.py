@@ -45,6 +45,15 @@ class LinearLabelFit(NamedTuple):
             are given.
         contraction: share of each coordinate's prior variance that the labels take away, scales given [free].
         prior_dominated: coordinates that weigh most in a direction of which the labels say next to nothing.
+
+    Example:
+        >>> fit = LinearLabelFit(
+        ...     z=np.array([-11.7]), free=np.arange(1), covariance=np.array([[0.005]]), scales=np.arange(0),
+        ...     scale_covariance=np.zeros((0, 0)), log_evidence_given_scales=-2.3, log_evidence=-2.3,
+        ...     contraction=np.array([0.995]), prior_dominated=(),
+        ... )
+        >>> np.sqrt(np.diag(fit.covariance)).round(3).tolist()  # standard deviations, scales given
+        [0.071]
     """
 
     z: np.ndarray

@@ -5,6 +5,7 @@ product with G, or, for Gaussian noise, nothing that grows with the data: the su
 group are quadratic forms in θ. What the linearisation leaves out is put back by importance weights (`_label_fit`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,7 +21,6 @@ from bayescg.inference._labelled import (
     LabelledBatch,
     LabelledData,
     LabelledModel,
-    Noise,
     Residuals,
     batch_residuals,
     gaussian,
@@ -42,6 +42,14 @@ class LabelRows(NamedTuple):
         kind: quantity times number of groups plus group; quantities counted as in `QUANTITIES` [row].
         weight: [row].
         configuration: index in the data [row].
+
+    Example:
+        >>> rows = LabelRows(
+        ...     residual=np.array([0.3, -0.1]), jacobian=np.ones((2, 1)), kind=np.zeros(2, int), weight=np.ones(2),
+        ...     configuration=np.arange(2),
+        ... )
+        >>> rows.residual + rows.jacobian @ [-0.1]  # at a parameter lower by 0.1
+        array([ 0.2, -0.2])
     """
 
     residual: np.ndarray
@@ -116,6 +124,20 @@ def label_rows(potential: InteratomicPotential, data: LabelledData) -> LabelRows
 
     Raises:
         InputError: a prediction or derivative that is not finite.
+
+    Example:
+        >>> from bayescg.inference import labelled_data
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> cells = Configurations(
+        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
+        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-11.8, -11.6]),
+        ... )
+        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> rows = label_rows(SpeciesEnergies([-11.5], species=("Ta",)), data)
+        >>> rows.residual[np.argsort(rows.configuration)].round(3).tolist(), rows.jacobian.tolist()
+        ([0.3, 0.1], [[1.0], [1.0]])
     """
     differentiated = _by_design if has_design_matrix(potential) else _by_directions
     parts: list[LabelRows] = []
@@ -130,6 +152,17 @@ def label_rows(potential: InteratomicPotential, data: LabelledData) -> LabelRows
             " check the start of its parameters, or leave the configuration out"
         )
     return rows
+
+
+def label_rows_of(
+    derivatives: Callable[[LabelledBatch], Residuals], data: LabelledData
+) -> Float[np.ndarray, "row direction"]:
+    """Derivatives of the residuals of every batch [direction ...], in the order of `label_rows`."""
+    parts: list[LabelRows] = []
+    for batch in data.batches:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(derivatives(batch))]
+        parts.extend(_rows(batch, [leaf[0] for leaf in leaves], leaves, len(data.groups)))
+    return np.concatenate([part.jacobian for part in parts])
 
 
 def _rows(batch, values: list, jacobians: list[np.ndarray], n_groups: int) -> list[LabelRows]:
@@ -157,10 +190,6 @@ def _rows(batch, values: list, jacobians: list[np.ndarray], n_groups: int) -> li
     return parts
 
 
-def _noise_by_kind(noise: Noise) -> Float[Array, " kind"]:
-    return jnp.concatenate([noise.energy, noise.forces, noise.stress])
-
-
 class LinearisedLabels(ExactLikelihood):
     """log p(labels | θ, σ) with residuals r₀ + G (θ − θ₀), for any family of noise.
 
@@ -174,6 +203,19 @@ class LinearisedLabels(ExactLikelihood):
         n_configurations: of the data.
         family: as in `EnergyForceStress`.
         power: η.
+
+    Example:
+        >>> from bayescg.inference import Noise
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> rows = LabelRows(
+        ...     residual=np.array([0.3, -0.1]), jacobian=np.ones((2, 1)), kind=np.zeros(2, int), weight=np.ones(2),
+        ...     configuration=np.arange(2),
+        ... )
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> labels = LinearisedLabels.of(rows, atoms, n_configurations=2)
+        >>> model = LabelledModel(atoms, Noise(*jnp.full((3, 1), 0.1)))
+        >>> labels.per_configuration(model).round(2).tolist()
+        [-3.12, 0.88]
     """
 
     origin: Float[Array, " parameter"]
@@ -211,7 +253,7 @@ class LinearisedLabels(ExactLikelihood):
 
     def _row_values(self, model: LabelledModel) -> Float[Array, " row"]:
         residual = self.residual + self.jacobian @ (parameter_vector(model.potential) - self.origin)
-        return self.weight * self.family(residual, _noise_by_kind(model.noise)[self.kind])
+        return self.weight * self.family(residual, model.noise.by_kind()[self.kind])
 
     def per_configuration(self, model: LabelledModel) -> Float[Array, " configuration"]:
         """log p of each configuration's labels, untempered."""
@@ -236,6 +278,18 @@ class QuadraticLabels(ExactLikelihood):
         matrix: M [kind parameter parameter].
         count: n, summed weights [kind].
         power: η.
+
+    Example:
+        >>> from bayescg.physics import SpeciesEnergies
+        >>> rows = LabelRows(
+        ...     residual=np.array([0.3, -0.1]), jacobian=np.ones((2, 1)), kind=np.zeros(2, int), weight=np.ones(2),
+        ...     configuration=np.arange(2),
+        ... )
+        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
+        >>> labels = QuadraticLabels.of(rows, atoms, n_groups=1)
+        >>> moved = SpeciesEnergies([-11.6], species=("Ta",))
+        >>> labels.sums_of_squares(moved).round(3).tolist()  # energies, forces, stresses
+        [0.08, 0.0, 0.0]
     """
 
     origin: Float[Array, " parameter"]
@@ -275,7 +329,7 @@ class QuadraticLabels(ExactLikelihood):
 
     def log_likelihood(self, model: LabelledModel) -> Float[Array, ""]:
         """η Σ log p."""
-        sigma = _noise_by_kind(model.noise)
+        sigma = model.noise.by_kind()
         squares = jnp.maximum(self.sums_of_squares(model.potential), 0.0)
         values = squares / (2.0 * sigma**2) + self.count * (jnp.log(sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
         return -self.power * jnp.sum(values)

@@ -23,6 +23,10 @@ class NoiseScale(NamedTuple):
     Attributes:
         learned: scale of the half-normal prior, or None [unit of the quantity].
         known: a fixed standard deviation, or None [unit of the quantity].
+
+    Example:
+        >>> NoiseScale(known=0.002)
+        NoiseScale(learned=None, known=0.002)
     """
 
     learned: float | None = None

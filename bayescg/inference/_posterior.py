@@ -75,6 +75,11 @@ class Mode(NamedTuple):
         log_evidence: Laplace's estimate of the log evidence relative to the anchor.
         interior: whether the step stayed where the surrogate can be trusted (no trust-region cut).
         effective_frames: of the reweighting at the maximum.
+
+    Example:
+        >>> peak = Mode(np.array([0.3]), np.array([[0.04]]), -1.2, -2.0, interior=True, effective_frames=0.0)
+        >>> np.sqrt(np.diag(peak.covariance)).tolist()  # standard deviations of the Laplace approximation
+        [0.2]
     """
 
     z: np.ndarray

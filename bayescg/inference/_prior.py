@@ -30,6 +30,12 @@ class RandomWalk(dist.Distribution):
         scale: standard deviation of the scaled second differences [unit of the coefficients].
         weights: w_j, relative size of each second difference [coefficient].
 
+    Example:
+        >>> straight = jnp.array([3.0, 2.0, 1.0])  # on the way to the zeros that follow
+        >>> walk = RandomWalk(jnp.array(1.0), jnp.ones(3))
+        >>> bool(walk.log_prob(straight) > walk.log_prob(jnp.array([3.0, 0.0, 1.0])))
+        True
+
     References:
         Lang & Brezger (2004), doi:10.1198/1061860043010, section 2.
     """
@@ -67,6 +73,11 @@ class Smoothness(NamedTuple):
     Attributes:
         scale: prior of the random walk's scale [unit of the coefficients].
         weights: relative size of each second difference [coefficient].
+
+    Example:
+        >>> smooth = Smoothness(dist.LogNormal(0.0, 1.0), weights=jnp.ones(8))  # of eight coefficients
+        >>> smooth.weights.shape
+        (8,)
     """
 
     scale: dist.Distribution

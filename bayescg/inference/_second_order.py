@@ -26,6 +26,22 @@ def with_curvature(
         quadratic: from rows at this potential.
         potential: where the second derivatives are taken.
         data: configurations and labels.
+
+    Example:
+        >>> from bayescg.data import Configurations, get_unit_system
+        >>> from bayescg.inference import label_rows, labelled_data
+        >>> from bayescg.physics import LennardJonesPairs
+        >>> pair = Configurations(
+        ...     species=("Ar",), positions=(np.array([[0.0, 0.0, 0.0], [3.6, 0.0, 0.0]]),), types=(np.zeros(2, int),),
+        ...     cell=np.zeros((1, 3, 3)), periodic=np.zeros((1, 3), bool), units=get_unit_system("metal"),
+        ...     energy=np.array([-0.008]),
+        ... )
+        >>> argon = LennardJonesPairs(0.01, 3.4, species=("Ar",), cutoff=8.0).vary("lj_sigma")
+        >>> data = labelled_data(pair, cutoff=8.0, species=("Ar",), quantities=("energy",))
+        >>> plain = QuadraticLabels.of(label_rows(argon, data), argon, n_groups=1)
+        >>> bent = with_curvature(plain, argon, data)
+        >>> bool(bent.matrix[0, 0, 0] != plain.matrix[0, 0, 0]), bool(bent.slope[0, 0] == plain.slope[0, 0])
+        (True, True)
     """
     n_groups = len(data.groups)
     matrix = sum(np.asarray(_half_hessian(potential, batch, n_groups)) for batch in data.batches)

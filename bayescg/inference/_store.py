@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
+from bayescg.inference._groups import PER_DRAW, sampler_dataset, unconstrained_dataset
 from bayescg.inference._prior import Prior
 from bayescg.inference._problem import FitResult
 from bayescg.physics import ParameterInfo, Potential, Reference, ReferenceBank
@@ -37,7 +38,7 @@ def parameter_dataset(
     for name, value in values.items():
         array = np.asarray(value).reshape(*z.shape[:2], *value.shape[1:])
         info = infos.get(name)
-        dims: tuple[str, ...] = ("chain", "draw")
+        dims: tuple[str, ...] = PER_DRAW
         if info is not None and info.shape:
             dimension = "knot" if len(arrays) == 1 else f"{name}_knot"
             dims += (dimension,)
@@ -69,44 +70,35 @@ def posterior_groups(
         "t_degrees_of_freedom": fit.calibration.degrees_of_freedom,
     }
     draws = fit.draws
-    names = [str(c) for c in prior.coordinates]
-    per_draw = ("chain", "draw")
+    independent = {"long_name": "effective reference frames at the calibrated draw"}
     rounds = range(len(fit.verifications))
     groups = {
         "posterior": parameter_dataset(prior, potential, fit.calibrated, units, attributes=calibrated),
         "posterior_raw": parameter_dataset(prior, potential, draws.z, units, attributes=raw),
         "prior": parameter_dataset(prior, potential, prior_draws[None], units, attributes={}),
-        "unconstrained": xr.Dataset(
-            {
-                "z": ((*per_draw, "coordinate"), draws.z),
-                "z_calibrated": ((*per_draw, "coordinate"), fit.calibrated),
-                "map": ("coordinate", fit.mode.z, {"long_name": "maximum of the log density"}),
-                "laplace_covariance": (("coordinate", "coordinate_2"), fit.mode.covariance),
-                "calibrated_covariance": (("coordinate", "coordinate_2"), fit.calibration.covariance),
-            },
-            coords={"coordinate": names},
+        "unconstrained": unconstrained_dataset(
+            prior,
+            draws.z,
+            fit.calibrated,
+            best=fit.mode.z,
+            laplace_covariance=fit.mode.covariance,
+            calibrated_covariance=fit.calibration.covariance,
         ),
-        "sample_stats": xr.Dataset(
-            {
-                "energy": (per_draw, draws.energy),
-                "acceptance_rate": (per_draw, draws.acceptance_rate),
-                "n_steps": (per_draw, draws.n_steps),
-                "diverging": (per_draw, draws.diverging.astype(bool)),
-                "step_size": (per_draw, draws.step_size),
-                "n_eff": (per_draw, fit.effective_frames, {"long_name": "effective reference frames at the calibrated draw"}),
-            }
-        ),
+        "sample_stats": sampler_dataset(draws).assign(n_eff=(PER_DRAW, fit.effective_frames, independent)),
         "reference_bank": xr.Dataset(
             {
                 "n_frames": ("reference", fit.bank.n_frames),
                 "minus_delta_log_z": ("reference", fit.bank.free_energies()),
                 "coefficients": (("reference", "feature"), fit.bank.coefficients),
                 "acceptance": ("reference", [r.acceptance for r in fit.bank.references]),
-                "verification": ("reference", [int(r.purpose == "verification") for r in fit.bank.references]),
+                "verification": (
+                    "reference",
+                    [int(r.purpose == "verification") for r in fit.bank.references],
+                ),
             },
             attrs={"anchor": fit.bank.anchor, "file": "bank.nc"},
         ),
-    }  # fmt: skip
+    }
     if fit.verifications:
         checks = fit.verifications
         groups["verification"] = xr.Dataset(

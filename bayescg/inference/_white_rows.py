@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from bayescg.errors import InputError
 from bayescg.inference._labelled import LabelledData
-from bayescg.inference._linearised import LabelRows, _noise_by_kind, label_rows, parameter_vector
+from bayescg.inference._linearised import LabelRows, label_rows, parameter_vector
 from bayescg.inference._prior import Prior
 
 SCALE_SITES = ("noise_", "discrepancy_")
@@ -40,6 +40,15 @@ class WhiteRows(NamedTuple):
         kind: quantity times number of groups plus group [row].
         configuration: index in the data [row].
         noise: standard deviation of each row [row] [unit of the label].
+
+    Example:
+        >>> rows = WhiteRows(
+        ...     np.zeros(1), np.arange(1), residual=np.array([1.0, 3.0]), jacobian=np.ones((2, 1)),
+        ...     prior_precision=np.zeros((1, 1)), prior_score=np.zeros(1), kind=np.zeros(2, int),
+        ...     configuration=np.arange(2), noise=np.ones(2),
+        ... )
+        >>> rows.at_mode().z.round(6).tolist(), rows.covariance().round(6).tolist()
+        ([-2.0], [[0.5]])
     """
 
     z: np.ndarray
@@ -126,7 +135,7 @@ def local(prior: Prior) -> Callable[[Float[np.ndarray, " coordinate"]], Local]:
     def traced(z: Array) -> tuple[Array, ...]:
         value, score = jax.value_and_grad(prior.log_density)(z)
         chain = jax.jacfwd(lambda x: parameter_vector(prior.potential(x).potential))(z)
-        noise = _noise_by_kind(prior.potential(z).noise)
+        noise = prior.potential(z).noise.by_kind()
         return value, score, jax.hessian(prior.log_density)(z), chain, noise
 
     return lambda z: Local(*map(np.asarray, traced(jnp.asarray(z))))

@@ -2,6 +2,8 @@
 
 from bayescg.output._diagnostic_figures import figure_fisher as figure_fisher
 from bayescg.output._diagnostic_figures import figure_verification as figure_verification
+from bayescg.output._ensemble_figures import figure_coverage_by_ensemble as figure_coverage_by_ensemble
+from bayescg.output._ensemble_tables import write_coverage_table as write_coverage_table
 from bayescg.output._figures import available_figures as available_figures
 from bayescg.output._label_figures import figure_coverage as figure_coverage
 from bayescg.output._label_figures import figure_phonons as figure_phonons

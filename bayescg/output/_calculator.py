@@ -11,11 +11,13 @@ from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Array, Float, Int
 
 from bayescg.data import VOIGT, conversion
+from bayescg.data._read_configurations import molecule_labels
 from bayescg.errors import InputError, SimulationError
 from bayescg.output._moving_neighbours import MovingNeighbours
 from bayescg.output._potential_draws import PotentialDraws
 from bayescg.physics import Environments, InteratomicPotential, Predictions, predict
 from bayescg.physics._environment import deformed
+from bayescg.physics._pairwise_term import terms_between_molecules
 
 MEANS = ("energy", "forces", "stress")
 
@@ -34,12 +36,14 @@ class PosteriorCalculator(Calculator):
     order xx, yy, zz, yz, xz, xy; only where all directions are periodic), and with the same units `energy_std`,
     `forces_std`, `stress_std` (n − 1 in the denominator). They are the parameters' uncertainty, without the noise of
     labels. Cells may be smaller than the cutoff. Neighbour lists have a skin and are made anew only when an atom may
-    have crossed it; arrays keep their shapes, so that a simulation compiles once.
+    have crossed it; arrays keep their shapes, so that a simulation compiles once. A potential with terms that act between
+    molecules reads the labels of the atoms' molecules, which must be there.
 
     Args:
         draws: the potentials, in any unit system but `lj`.
         skin: how far neighbour lists reach beyond the cutoff [Å].
         draws_at_once: draws predicted in one vectorised piece, the pieces one after the other; more than 1 helps on a GPU.
+        molecule_key: name of the per-atom array of these labels.
 
     Raises:
         InputError: reduced units; when computing also an atom of another species, coinciding atoms, a flat cell, NaN.
@@ -66,7 +70,14 @@ class PosteriorCalculator(Calculator):
         *(f"{name}_std" for name in MEANS),
     ]
 
-    def __init__(self, draws: PotentialDraws, *, skin: float = 0.5, draws_at_once: int = 1):
+    def __init__(
+        self,
+        draws: PotentialDraws,
+        *,
+        skin: float = 0.5,
+        draws_at_once: int = 1,
+        molecule_key: str = "molecule",
+    ):
         super().__init__()
         if not 0.0 < skin < 100.0:
             raise InputError(f"calculator: skin {skin} Å must be positive")
@@ -75,6 +86,7 @@ class PosteriorCalculator(Calculator):
         self.draws = draws
         self.length, self.energy = (conversion(name, draws.units, "metal") for name in ("length", "energy"))
         self.draws_at_once = min(draws_at_once, draws.n_draws)
+        self.molecule_key = molecule_key if terms_between_molecules(draws.stack) else None
         self.neighbours = MovingNeighbours(draws.species, draws.stack.cutoff, skin / self.length)
         if draws.n_draws == 1:
             self.implemented_properties = [*MEANS, "free_energy"]
@@ -119,9 +131,13 @@ class PosteriorCalculator(Calculator):
         self, atoms: Atoms
     ) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, "draw atom 3"], Float[np.ndarray, "draw 3 3"]]:
         """Every draw's energy [eV], forces [eV/Å] and stress [eV/Å³]."""
+        labels = None
+        if self.molecule_key is not None:
+            labels = molecule_labels(atoms, self.molecule_key, where="calculator: the Atoms object")
         moved = self.neighbours.follow(
-            atoms.positions / self.length, self._types(atoms), np.asarray(atoms.cell) / self.length, atoms.pbc
-        )
+            atoms.positions / self.length, self._types(atoms), np.asarray(atoms.cell) / self.length, atoms.pbc,
+            molecules=labels,
+        )  # fmt: skip
         displacements, strain = jnp.asarray(moved.displacements), jnp.asarray(moved.strain)
         found = _predict_draws(self.draws.stack, moved.batch, displacements, strain, self.draws_at_once)
         energy, forces, stress = (np.asarray(values) * self.energy for values in found)

@@ -70,10 +70,12 @@ def legend_above(axes: "Axes", columns: int) -> None:
     )
 
 
-def finish(figure: "Figure", tree: xr.DataTree, title: str) -> "Figure":
-    """Title above, and below which posterior the figure shows."""
+def finish(
+    figure: "Figure", tree: xr.DataTree, title: str, *, groups: tuple[str, ...] = ("posterior",)
+) -> "Figure":
+    """Title above, and below which groups of draws the figure shows."""
     figure.suptitle(title, fontsize=12)
-    note = calibration_note(tree)
+    note = "; ".join(calibration_note(tree, group=group) for group in groups)
     if is_quick(tree):
         note = "QUICK TEST RUN, the numbers mean nothing; " + note
     lines = textwrap.wrap(note, round(19 * figure.get_figwidth()))  # letters that an inch holds at 7 points

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from bayescg.output._diagnostic_figures import VERIFICATION_VARIABLES, figure_fisher, figure_verification
+from bayescg.output._ensemble_figures import COMPARED, figure_coverage_by_ensemble
 from bayescg.output._label_figures import (
     figure_coverage,
     figure_phonons,
@@ -48,6 +49,7 @@ def available_figures(tree: xr.DataTree) -> dict[str, Callable[[xr.DataTree], "F
         ("pressure", figure_pressure, "posterior_predictive", ("pressure",)),
         ("residuals", figure_residuals, "labels", ()),
         ("coverage", figure_coverage, "coverage", ("coverage", "coverage_parameters")),
+        ("coverage_by_ensemble", figure_coverage_by_ensemble, "coverage_by_ensemble", COMPARED),
         ("properties", figure_properties, "property", ("value",)),
         ("phonons", figure_phonons, "property" if phonons else "no such group", ("value",)),
         ("fisher", figure_fisher, "identifiability", ("prior_relative", "contraction")),

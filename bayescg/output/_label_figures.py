@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescg.output._canvas import DATA, LIMIT, POSTERIOR, PRIOR, finish, legend_above, panels
-from bayescg.output._result import require_variables, unit_text
+from bayescg.output._result import property_source, require_variables, unit_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,10 +172,20 @@ def figure_sloppiness(tree: xr.DataTree) -> "Figure":
 
 
 def figure_properties(tree: xr.DataTree) -> "Figure":
-    """Posterior bands of the properties, each about its own median.
+    """Bands of the properties at the draws that they were computed at, each about its own median.
 
     Args:
         tree: A result with the group `property`.
+
+    Example:
+        >>> group = xr.Dataset(
+        ...     {"value": (("draw", "component"), np.array([[5.42], [5.43], [5.44]])),
+        ...      "unit": ("component", ["angstrom"])},
+        ...     coords={"component": ["si_lattice_a"]},
+        ... )
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset(), "property": group})
+        >>> [text.get_text() for text in figure_properties(tree).axes[0].get_yticklabels()]
+        ['si_lattice_a']
     """
     group = require_variables(tree, "property", "value")
     names = [str(name) for name in group["component"].values]
@@ -201,8 +211,9 @@ def figure_properties(tree: xr.DataTree) -> "Figure":
     axes.margins(x=0.05)
     axes.set_yticks(range(len(kept)), [names[i] for i in kept], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("difference from the median [% of the median]; 50 and 90 % of the posterior")
-    return finish(figure, tree, "Properties")
+    source, words = property_source(tree)
+    axes.set_xlabel(f"difference from the median [% of the median]; 50 and 90 % of the {words}")
+    return finish(figure, tree, "Properties", groups=(source,))
 
 
 def figure_phonons(tree: xr.DataTree) -> "Figure":
@@ -210,20 +221,32 @@ def figure_phonons(tree: xr.DataTree) -> "Figure":
 
     Args:
         tree: A result whose group `property` holds phonon frequencies.
+
+    Example:
+        >>> names = [f"si_phonon_{wave}_0" for wave in range(3)]
+        >>> group = xr.Dataset(
+        ...     {"value": (("draw", "component"), np.array([[0.0, 4.0, 6.0], [0.0, 4.2, 6.1]])),
+        ...      "unit": ("component", ["THz"] * 3)},
+        ...     coords={"component": names},
+        ... )
+        >>> tree = xr.DataTree.from_dict({"posterior": xr.Dataset(), "property": group})
+        >>> figure_phonons(tree).get_suptitle()
+        'Phonon dispersion'
     """
     group = require_variables(tree, "property", "value")
     names = [str(name) for name in group["component"].values]
     families = dict.fromkeys(name.split("_phonon_")[0] for name in names if "_phonon_" in name)
+    source, words = property_source(tree)
     figure, column = panels(
         len(families), ratios=(1.0,) * len(families), size=(6.2, 0.8 + 3.4 * len(families)), share=False
     )
     for axes, family in zip(column, families, strict=True):
-        _one_dispersion(axes, group, names, family)
+        _one_dispersion(axes, group, names, family, words)
     legend_above(column[0], 3)
-    return finish(figure, tree, "Phonon dispersion")
+    return finish(figure, tree, "Phonon dispersion", groups=(source,))
 
 
-def _one_dispersion(axes: "Axes", group: xr.Dataset, names: list[str], family: str) -> None:
+def _one_dispersion(axes: "Axes", group: xr.Dataset, names: list[str], family: str, words: str) -> None:
     columns = [i for i, name in enumerate(names) if name.startswith(f"{family}_phonon_")]
     places = np.asarray([[int(part) for part in names[i].split("_")[-2:]] for i in columns])
     n_waves, n_branches = places.max(axis=0) + 1
@@ -237,7 +260,7 @@ def _one_dispersion(axes: "Axes", group: xr.Dataset, names: list[str], family: s
         first = branch == 0
         axes.fill_between(
             range(n_waves), low[:, branch], high[:, branch], color=POSTERIOR, alpha=0.3, linewidth=0,
-            label="posterior, 90 %" if first else None,
+            label=f"{words}, 90 %" if first else None,
         )  # fmt: skip
         axes.plot(middle[:, branch], color=POSTERIOR, linewidth=1.0, label="median" if first else None)
     axes.set_xlim(0, n_waves - 1)

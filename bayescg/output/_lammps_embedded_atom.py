@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from bayescg.errors import InputError
 from bayescg.output._lammps import _write_text
 from bayescg.output._lammps_term import LammpsTerm, PairCoefficient, Scale, digits
-from bayescg.physics import FinnisSinclair
+from bayescg.physics import EmbeddedSplines, FinnisSinclair
 from bayescg.physics._embedded_atom import EmbeddedAtom
 
 BEYOND = 5
@@ -114,4 +114,5 @@ def _densest(term: EmbeddedAtom) -> float:
     apart = np.linalg.norm(lattice, axis=1)
     _, densities, _ = _functions(term, jnp.asarray(apart[apart > 0.0]), jnp.ones(1))
     found = float(np.max(np.sum(densities, axis=-1)))
-    return max(found, getattr(term, "density_knots", (0.0,))[-1] * 1.01, 1e-3)
+    last_knot = term.density_knots[-1] if isinstance(term, EmbeddedSplines) else 0.0
+    return max(found, last_knot * 1.01, 1e-3)

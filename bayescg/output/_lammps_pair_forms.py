@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 from bayescg.errors import InputError
 from bayescg.output._lammps import write_pair_table
 from bayescg.output._lammps_term import LammpsTerm, PairCoefficient, Scale
-from bayescg.physics._interatomic import n_pairs
-from bayescg.physics._pair_form import PairForm
+from bayescg.physics._pair_form import PairForm, interacting
 
 INNER = 0.1
 """Where tables begin, per cutoff; LAMMPS stops with an error where two atoms come closer."""
@@ -22,6 +21,8 @@ def write_pair_form(
     term: PairForm, folder: Path, *, stem: str, scale: Scale, comment: str, rows: int
 ) -> LammpsTerm:
     """Writes a table for each pair of species; LAMMPS goes through its points with cubic splines.
+
+    Pairs that the potential leaves out have tables of zeros, which LAMMPS must be told as well.
 
     Args:
         term: the potential.
@@ -43,14 +44,16 @@ def write_pair_form(
             f"export: the energy of potential '{term.name}' is not finite between {r[0]:.4g} and {r[-1]:.4g}; leave"
             " such draws out"
         )
+    upper, number = np.triu_indices(len(term.species)), interacting(term).tolist()
     coefficients = []
-    for pair, (a, b) in enumerate(zip(*np.triu_indices(len(term.species)))):
+    for pair, (a, b) in enumerate(zip(*upper)):
         name = f"{stem}_{term.species[a]}-{term.species[b]}.table"
         write_pair_table(
             folder / name,
             r * scale.length,
-            energies[pair] * scale.energy,
-            -slopes[pair] * (scale.energy / scale.length),
+            (energies[number.index(pair)] if pair in number else np.zeros_like(r)) * scale.energy,
+            (-slopes[number.index(pair)] if pair in number else np.zeros_like(r))
+            * (scale.energy / scale.length),
             keyword="PAIR",
             units=scale.units,
             comment=comment,
@@ -66,6 +69,6 @@ def _energies_and_slopes(
     term: PairForm, r: Float[Array, " row"]
 ) -> tuple[Float[Array, "pair row"], Float[Array, "pair row"]]:
     """u [energy] and u′ [energy/length] of every pair of species."""
-    distances, pairs = jnp.meshgrid(r, jnp.arange(n_pairs(len(term.species))))
+    distances, pairs = jnp.meshgrid(r, jnp.arange(len(interacting(term))))
     energies, pull = jax.vjp(lambda x: term.pair_energy(x, pairs), distances)
     return energies, pull(jnp.ones_like(energies))[0]

@@ -22,6 +22,7 @@ from bayescg.output._potential_draws import PotentialDraws
 from bayescg.physics import (
     BodySplines,
     InteratomicPotential,
+    LongRangeCoulomb,
     SpeciesEnergies,
     StillingerWeber,
     Tersoff,
@@ -30,6 +31,7 @@ from bayescg.physics import (
 from bayescg.physics._embedded_atom import EmbeddedAtom
 from bayescg.physics._interatomic import interatomic_terms
 from bayescg.physics._pair_form import PairForm
+from bayescg.physics._pairwise_term import terms_between_molecules
 
 ROWS = 5000
 """Rows of a table by default."""
@@ -101,7 +103,7 @@ def export_lammps_potentials(
 def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) -> list[str]:
     """Writes everything; returns the names of the files."""
     alone = draws.n_draws == 1
-    potentials = [("mean", draws.draw_ids[0] if alone else "posterior mean parameters", draws.mean())]
+    potentials = [("mean", draws.draw_ids[0] if alone else "mean parameters of the draws", draws.mean())]
     if not alone:
         potentials += [
             (f"draws/draw_{k:03d}", draws.draw_ids[k], draws.draw(k)) for k in range(draws.n_draws)
@@ -194,7 +196,17 @@ def constants(potential: InteratomicPotential, scale: Scale) -> dict[str, float]
 def _check_terms(potential: InteratomicPotential) -> None:
     known = (StillingerWeber, Tersoff, TersoffMixture, EmbeddedAtom, BodySplines, PairForm)
     terms = [term for term in interatomic_terms(potential) if not isinstance(term, SpeciesEnergies)]
+    for pairwise in terms_between_molecules(potential):
+        raise InputError(
+            f"export: potential '{pairwise.name}' acts between molecules only, which LAMMPS learns from the data file (its bonds"
+            " and special_bonds, or its molecules and neigh_modify exclude); run it in ASE with PosteriorCalculator"
+        )
     for term in terms:
+        if isinstance(term, LongRangeCoulomb):
+            raise InputError(
+                "export: long-range Coulomb belongs to the LAMMPS script (pair_style coul/long, kspace_style and the charges"
+                " of posterior.nc); run it in ASE with PosteriorCalculator"
+            )
         if not isinstance(term, known):
             raise InputError(
                 f"export: {type(term).__name__} has no pair style in LAMMPS; run it in ASE with PosteriorCalculator, or"

@@ -38,6 +38,7 @@ class _Listed(NamedTuple):
     types: Int[np.ndarray, " atom"]
     cell: Float[np.ndarray, "3 3"]
     periodic: Bool[np.ndarray, " 3"]
+    molecules: Int[np.ndarray, " atom"] | None
     batch: Environments
 
 
@@ -66,6 +67,8 @@ class MovingNeighbours:
         types: Int[np.ndarray, " atom"],
         cell: Float[np.ndarray, "3 3"],
         periodic: Bool[np.ndarray, " 3"],
+        *,
+        molecules: Int[np.ndarray, " atom"] | None = None,
     ) -> Moved:
         """The lists for these atoms, and how the atoms moved since the lists were made.
 
@@ -74,19 +77,22 @@ class MovingNeighbours:
             types: species index of each atom.
             cell: rows are lattice vectors [length].
             periodic: which of them repeat.
+            molecules: label of each atom's molecule; None where there are none.
 
         Raises:
-            InputError: positions or a cell that are not finite, a periodic cell without volume, atoms that coincide.
+            InputError: positions or a cell that are not finite, a periodic cell without volume, atoms that coincide, a
+                molecule of half the cell or more.
         """
         if (
             self._listed is not None
             and np.array_equal(types, self._listed.types)
             and np.array_equal(periodic, self._listed.periodic)
+            and np.array_equal(molecules, self._listed.molecules)  # type: ignore[arg-type]  # None equals None
         ):
             moved = _movement(self._listed, positions, cell)
             if moved is not None and _reach(moved, self.cutoff) <= self.cutoff + self.skin:
                 return moved
-        listed = self._listed = self._make(positions, types, cell, periodic)
+        listed = self._listed = self._make(positions, types, cell, periodic, molecules)
         still = np.zeros((len(listed.batch.types), 3))
         return Moved(listed.batch, still, np.zeros((3, 3)))
 
@@ -96,6 +102,7 @@ class MovingNeighbours:
         types: Int[np.ndarray, " atom"],
         cell: Float[np.ndarray, "3 3"],
         periodic: Bool[np.ndarray, " 3"],
+        molecules: Int[np.ndarray, " atom"] | None,
     ) -> _Listed:
         if np.isfinite(cell).all() and _is_flat(cell, periodic):
             raise InputError(
@@ -109,6 +116,7 @@ class MovingNeighbours:
             np.asarray(periodic)[None],
             self.cutoff + self.skin,
             species=self.species,
+            molecules=None if molecules is None else [molecules],
             n_widths=1,
         )
         needed = batch.row_types.shape[0]
@@ -122,6 +130,7 @@ class MovingNeighbours:
             np.array(types),
             np.array(cell),
             np.array(periodic),
+            None if molecules is None else np.array(molecules),
             widened(batch, self._width),
         )
 
@@ -132,8 +141,10 @@ def widened(batch: Environments, width: int) -> Environments:
     own = np.tile(np.arange(n_atoms, dtype=np.int32), (width - have, 1))
     place = np.arange(have * n_atoms, width * n_atoms, dtype=np.int32).reshape(own.shape)
     far = np.stack([np.full(own.shape, FAR), np.zeros(own.shape), np.zeros(own.shape)])
+    same = batch.row_same_molecule
     return dataclasses.replace(
         batch,
+        row_same_molecule=None if same is None else _joined(same, np.zeros(own.shape, bool), axis=0),
         rows=_joined(batch.rows, far, axis=1),
         row_types=_joined(batch.row_types, np.zeros_like(own), axis=0),
         row_neighbours=_joined(batch.row_neighbours, own, axis=0),

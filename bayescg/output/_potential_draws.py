@@ -114,7 +114,7 @@ class PotentialDraws:
     def at_mean(self) -> PotentialDraws:
         """A single draw, the potential with the mean parameters: faster to predict with, but without a spread."""
         stack = jax.tree.map(lambda values: jnp.mean(values, axis=0, keepdims=True), self.stack)
-        return replace(self, stack=stack, draw_ids=("posterior mean parameters",))
+        return replace(self, stack=stack, draw_ids=("mean parameters of the draws",))
 
 
 def _same_form(one: InteratomicPotential, other: InteratomicPotential) -> bool:

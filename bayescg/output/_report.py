@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from bayescg.output._ensemble_tables import coverage_html, write_coverage_table
 from bayescg.output._figures import available_figures
 from bayescg.output._result import (
     calibration_note,
@@ -59,14 +60,22 @@ _CAPTIONS = {
         "and should lie on the dashed line. Open marks are the parameters' uncertainty alone: what they leave uncovered "
         "is noise of the labels or, where the labels have none, what the potential's form can't say.",
     ),
+    "coverage_by_ensemble": (
+        "Coverage by ensemble",
+        "The same for every ensemble beside the posterior, as the difference from nominal. Inside the grey band an "
+        "ensemble is as nominal as that many held-out configurations can tell; below it is too narrow, above too wide (the "
+        "thin line is where everything is inside). Filled marks are parameters alone, open ones include the noise.",
+    ),
     "properties": (
         "Properties",
-        "Each property at the posterior's draws, relative to its median (printed on the right): what the uncertainty of "
-        "the parameters means for it. The form's own error is not in these bands.",
+        "Each property at the draws that the axis names, relative to its median (printed on the right): what the spread "
+        "of the parameters means for it. The form's own error is in these bands only where the draws are of an ensemble "
+        "that holds it.",
     ),
     "phonons": (
         "Phonons",
-        "Frequencies along the path, at the posterior's draws. Negative numbers stand for imaginary frequencies.",
+        "Frequencies along the path, at the draws that the legend names. Negative numbers stand for imaginary "
+        "frequencies.",
     ),
     "fisher": (
         "Fisher spectrum",
@@ -180,7 +189,8 @@ def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
         folder: The run's output folder.
 
     Returns:
-        The files written: `report.html`, `parameters.csv`, `figures/*.png`.
+        The files written: `report.html`, `parameters.csv`, `figures/*.png`; `coverage.csv` where the result compares
+        ensembles.
 
     Example:
         >>> import numpy as np
@@ -195,7 +205,11 @@ def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
     files = write_figures(tree, folder / "figures")
     _replace(folder / "report.html", _page(tree, {path.stem: path.read_bytes() for path in files}).encode())
     write_parameter_table(parameter_table(tree), folder / "parameters.csv")
-    return [folder / "report.html", folder / "parameters.csv", *files]
+    tables = [folder / "parameters.csv"]
+    if "coverage_by_ensemble" in tree.children:
+        write_coverage_table(tree, folder / "coverage.csv")
+        tables.append(folder / "coverage.csv")
+    return [folder / "report.html", *tables, *files]
 
 
 def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
@@ -223,6 +237,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
         f"<h2>What the data say</h2><div class='statement'>{statement}</div>\n"
         f"<h2>Checks</h2>{_checks(tree)}\n"
         f"<h2>Parameters</h2>{_parameters(tree)}\n"
+        f"{coverage_html(tree)}"
         f"<h2>Figures</h2>{_figures(figures, expected)}\n"
         f"<h2>Where this came from</h2>{_provenance(tree)}\n"
         "</body></html>\n"

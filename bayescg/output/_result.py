@@ -60,8 +60,11 @@ def open_result(folder: Path) -> xr.DataTree:
             f"{path}: no such file; name the output folder of a finished run (`bayescg resume` finishes one)"
         )
     try:
-        with xr.open_datatree(path, engine="netcdf4") as tree:
-            result = tree.load()
+        with xr.open_datatree(path, engine="netcdf4") as result:
+            # xarray's own load() leaves out a variable that is called like a group, which then opens the file again
+            for node in result.subtree:
+                for variable in node.variables.values():
+                    variable.load()
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: can't be read as netCDF ({reason}); run the study again") from error
@@ -139,11 +142,22 @@ def read_stage_times(tree: xr.DataTree) -> dict[str, float]:
 
 
 def calibration_note(tree: xr.DataTree, *, group: str = "posterior") -> str:
-    """Which posterior a figure or table shows, in a few words."""
+    """Which posterior or ensemble a figure or table shows, in a few words."""
     attrs = tree.children[group].attrs
+    if "ensemble" in attrs:
+        return f"{attrs['calibration']} ({attrs['spread']})"
     if int(attrs.get("assumes_independent_frames", 0)):
         return "uncalibrated posterior: takes frames as independent"
     return f"calibrated posterior ({attrs.get('calibration', 'calibration not stated')})"
+
+
+def property_source(tree: xr.DataTree) -> tuple[str, str]:
+    """The group of draws that the bands of properties come from, and what it is called in words."""
+    name = str(tree.children["property"].attrs.get("draws_from", "posterior"))
+    if name == "posterior":
+        return name, name
+    group = f"posterior_{name}"
+    return group, str(tree.children[group].attrs["calibration"])
 
 
 def is_quick(tree: xr.DataTree) -> bool:

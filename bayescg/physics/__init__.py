@@ -36,14 +36,17 @@ from bayescg.physics._finnis_sinclair import FinnisSinclair as FinnisSinclair
 from bayescg.physics._ionic_pairs import BuckinghamPairs as BuckinghamPairs
 from bayescg.physics._ionic_pairs import ScreenedCoulomb as ScreenedCoulomb
 from bayescg.physics._johnson import Johnson as Johnson
+from bayescg.physics._long_range_coulomb import LongRangeCoulomb as LongRangeCoulomb
 from bayescg.physics._pair_forms import GaussianPairs as GaussianPairs
 from bayescg.physics._pair_forms import LennardJonesPairs as LennardJonesPairs
 from bayescg.physics._pair_forms import MiePairs as MiePairs
 from bayescg.physics._pair_forms import MorsePairs as MorsePairs
 from bayescg.physics._tersoff import Tersoff as Tersoff
 from bayescg.physics._design_matrix import DesignMatrix as DesignMatrix
+from bayescg.physics._symmetry_functions import SymmetryFunctions as SymmetryFunctions
 from bayescg.physics._symmetry_potentials import LinearSymmetry as LinearSymmetry
 from bayescg.physics._symmetry_potentials import NeuralSymmetry as NeuralSymmetry
+from bayescg.physics._symmetry_potentials import standardisation as standardisation
 from bayescg.physics._tersoff_mixture import TersoffMixture as TersoffMixture
 from bayescg.physics._crystal import Crystal as Crystal
 from bayescg.physics._bulk import Bulk as Bulk

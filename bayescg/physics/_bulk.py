@@ -13,6 +13,7 @@ from bayescg.physics._crystal import Crystal
 from bayescg.physics._crystal_symmetry import rotations, strain_modes
 from bayescg.physics._environment import FAR, Environments, deformed, environments_of, predict_energy
 from bayescg.physics._interatomic import InteratomicPotential
+from bayescg.physics._pairwise_term import refuse_crystal
 from bayescg.physics._property_code import PropertyCode, first_trouble
 from bayescg.physics._relaxation import minimise
 
@@ -179,6 +180,7 @@ def listed(
     margin: float,
 ) -> Environments:
     """One periodic structure's neighbourhoods up to the cutoff and a margin [length]."""
+    refuse_crystal(potential)
     (batch,) = environments_of(
         [positions],
         [types],

@@ -35,6 +35,11 @@ class DesignMatrix(NamedTuple):
         energy: of each configuration of the batch [energy per unit of the parameter].
         forces: on each atom of the batch.
         stress: (1/V) dE/d strain of each configuration, tension positive, in the order xx, yy, zz, yz, xz, xy.
+
+    Example:
+        >>> columns = DesignMatrix(np.array([[2.0]]), np.zeros((2, 3, 1)), np.zeros((1, 6, 1)))
+        >>> float((columns.energy @ np.array([-3.5]))[0])  # two atoms of -3.5 each
+        -7.0
     """
 
     energy: Float[np.ndarray, "configuration feature"]
@@ -60,6 +65,16 @@ def design_matrix(potential: InteratomicPotential, batch: Environments) -> Desig
 
     Raises:
         InputError: a term that is not linear in its parameters.
+
+    Example:
+        >>> from bayescg.physics import environments_of
+        >>> offset = SpeciesEnergies([-3.5, -4.1], species=("Si", "C"))
+        >>> chain = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [4.0, 0.0, 0.0]])
+        >>> batch, = environments_of(
+        ...     [chain], [np.array([0, 1, 0])], np.zeros((1, 3, 3)), np.zeros((1, 3), bool), 2.5, species=("Si", "C")
+        ... )
+        >>> design_matrix(offset, batch).energy[0].tolist()  # two atoms of silicon, one of carbon
+        [2.0, 1.0]
     """
     check_fits(potential, batch)
     blocks: list[DesignMatrix] = []

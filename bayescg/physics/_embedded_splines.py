@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.optimize import lsq_linear
 
 from bayescg.errors import InputError
 from bayescg.physics._embedded_atom import EmbeddedAtom
@@ -13,6 +14,9 @@ from bayescg.physics._interatomic import n_pairs, pair_index
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._radial_basis import check_falling, complete_basis, falling_basis, spline_sum
 from bayescg.physics._term_fields import as_floats, as_tuple, check_rows, describe
+
+SMALLEST_DENSITY = 1e-4
+"""Least coefficient of a density that approaches a formula, relative to the largest: all of them are positive."""
 
 
 class EmbeddedSplines(EmbeddedAtom):
@@ -37,6 +41,17 @@ class EmbeddedSplines(EmbeddedAtom):
     Raises:
         InputError: knots that do not increase or coefficients that do not fit them.
 
+    Example:
+        >>> from bayescg.physics import Johnson
+        >>> copper = Johnson(
+        ...     3.54, 0.59, 5.09, 5.85, 8.0, 2.556, 0.3, onset=3.0, species=("Cu",), cutoff=3.4
+        ... )
+        >>> knots = (2.2, 2.5, 2.8, 3.1, 3.4)
+        >>> splines = EmbeddedSplines.fitted(copper, knots=knots, density_knots=(0.0, 1.0, 3.0, 6.0))
+        >>> splines.pair_coefficients.shape, splines.embedding_coefficients.shape
+        ((1, 4), (1, 5))
+        >>> linear = splines.vary("eam_pair_coefficients", "eam_embedding_coefficients")
+
     References:
         Ercolessi and Adams (1994), doi:10.1209/0295-5075/26/8/005.
     """
@@ -60,13 +75,16 @@ class EmbeddedSplines(EmbeddedAtom):
     ) -> Self:
         """Splines that approach another model's functions, by least squares between the knots.
 
-        The density must depend on the neighbour's species only; that of an atom of the first species is taken.
+        Coefficients of the density stay positive, at least `SMALLEST_DENSITY` of the largest.
 
         Args:
             model: the model to approach, a starting point for a fit.
             knots: of pair energy and density [length].
             density_knots: of the embedding.
             name: prefix of the parameters' names.
+
+        Raises:
+            InputError: a model whose density depends on more than the neighbour's species.
         """
         n = len(model.species)
         upper = np.triu_indices(n)
@@ -84,9 +102,15 @@ class EmbeddedSplines(EmbeddedAtom):
             return jnp.full(like.shape, int(species))
 
         at = jnp.asarray(r)
+        densities = [[model.density(at, filled(a, r), filled(b, r)) for b in range(n)] for a in range(n)]
+        if not all(np.allclose(own, first) for row in densities[1:] for own, first in zip(row, densities[0])):
+            raise InputError(
+                f"potential '{name}': the density of '{model.name}' depends on both species, that of splines on the"
+                " neighbour's only; choose a model whose density does (all pairs alike, or Johnson's)"
+            )
         return cls(  # type: ignore[call-arg]  # mypy counts the abstract cutoff as a field
             solve(radial, [model.pair_energy(at, filled(a, r), filled(b, r)) for a, b in zip(*upper)]),  # type: ignore[arg-type]
-            solve(radial, [model.density(at, filled(0, r), filled(b, r)) for b in range(n)]),  # type: ignore[arg-type]
+            _positive(radial, solve(radial, densities[0]), densities[0]),  # type: ignore[arg-type]
             solve(embedding, [model.embedding(jnp.asarray(rho), filled(a, rho)) for a in range(n)]),  # type: ignore[arg-type]
             knots=knots,
             density_knots=density_knots,
@@ -149,6 +173,19 @@ class EmbeddedSplines(EmbeddedAtom):
             "embedding_coefficients": ("energy", "splines of the embedding", "real", 5.0),
         }
         return describe(self, words)
+
+
+def _positive(
+    basis: Float[np.ndarray, "point knot"], rows: Float[np.ndarray, "species knot"], values: list[Array]
+) -> Float[np.ndarray, "species knot"]:
+    """Least squares once more where a coefficient came out negative or tiny, with a bound below."""
+    bounded = []
+    for row, value in zip(rows, values):
+        least = SMALLEST_DENSITY * row.max()
+        if row.min() < least:
+            row = lsq_linear(basis, np.asarray(value), bounds=(least, np.inf)).x
+        bounded.append(row)
+    return np.stack(bounded)
 
 
 def _embedding_basis(

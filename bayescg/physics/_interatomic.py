@@ -123,6 +123,13 @@ class InteratomicSum(InteratomicPotential):
 
     Raises:
         InputError: two terms share a parameter's name or differ in their species.
+
+    Example:
+        >>> from bayescg.physics import LennardJonesPairs
+        >>> argon = LennardJonesPairs(0.01, 3.4, species=("Ar",), cutoff=8.0)
+        >>> total = argon + SpeciesEnergies([-0.02], species=("Ar",))
+        >>> len(total.terms), total.cutoff
+        (2, 8.0)
     """
 
     terms: tuple[InteratomicPotential, ...]
@@ -206,6 +213,11 @@ class SpeciesEnergies(InteratomicTerm):
 
     Raises:
         InputError: another number of energies than species.
+
+    Example:
+        >>> offset = SpeciesEnergies([-3.5, -4.1], species=("Si", "C"))
+        >>> offset.cutoff, [info.name for info in offset.parameters()]
+        (0.0, ['offset_energies'])
     """
 
     energies: Float[Array, " species"] = eqx.field(converter=partial(jnp.asarray, dtype=float))

@@ -1,6 +1,7 @@
 """Pair formulas of ionic solids over several species: Buckingham and screened Coulomb.
 
-Parameters of pairs are arrays in the order of `pair_index`; cutoffs follow the conventions of `PairForm`.
+Parameters of pairs are arrays in the order of `pair_index`; cutoffs and pairs that
+are left out follow the conventions of `PairForm`.
 """
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from bayescg.errors import InputError
 from bayescg.physics._interatomic import per_pair
-from bayescg.physics._pair_form import PairForm, check_pair_form
+from bayescg.physics._pair_form import PairForm, check_pair_form, interacting
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._term_fields import as_floats, describe, is_known
 
@@ -33,10 +34,17 @@ class BuckinghamPairs(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
 
     Raises:
         InputError: a pair that attracts at r_core (checked where the parameters are numbers, not while tracing).
+
+    Example:
+        >>> salt = BuckinghamPairs([0.0, 1200.0, 3500.0], [0.3, 0.31, 0.32], [0.0, 0.0, 70.0],
+        ...     core=1.0, species=("Na", "Cl"), cutoff=8.0)  # Na-Na, Na-Cl, Cl-Cl
+        >>> [info.name for info in salt.parameters()]
+        ['buckingham_A', 'buckingham_rho', 'buckingham_C']
 
     References:
         Buckingham (1938), doi:10.1098/rspa.1938.0173.
@@ -89,7 +97,7 @@ class ScreenedCoulomb(PairForm):
     """Screened Coulomb (Yukawa) between charges of the species: u_ab(r) = k q_a q_b e^{−r/λ}/r.
 
     Energies depend on products of charges only: all signs may be turned at once, and with one species the charge
-    enters as its square; a prior or a held charge chooses. Without screening the sum needs Ewald's method.
+    enters as its square; a prior or a held charge chooses. `LongRangeCoulomb` is the sum without screening.
 
     Attributes:
         charges: q of each species [elementary charge].
@@ -98,7 +106,14 @@ class ScreenedCoulomb(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
+
+    Example:
+        >>> ions = ScreenedCoulomb([1.0, -1.0], 2.0, coulomb=14.4, species=("Na", "Cl"), cutoff=9.0)
+        >>> unlike = ions.bare_energy(jnp.array([2.0]), jnp.array([1]))  # -14.4 e⁻¹/2
+        >>> round(float(unlike[0]), 4)
+        -2.6487
 
     References:
         Yukawa (1935), doi:10.11429/ppmsj1919.17.0_48.
@@ -122,8 +137,8 @@ class ScreenedCoulomb(PairForm):
             )
 
     def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
-        upper = np.triu_indices(len(self.species))
-        products = self.coulomb * self.charges[upper[0]] * self.charges[upper[1]]
+        a, b = (ends[interacting(self)] for ends in np.triu_indices(len(self.species)))
+        products = self.coulomb * self.charges[a] * self.charges[b]
         return per_pair(products, pair) * jnp.exp(-r / self.screening) / r
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:

@@ -43,6 +43,16 @@ class Johnson(EmbeddedAtom):
     Raises:
         InputError: a wrong number of entries; an onset that is not below the cutoff.
 
+    Example:
+        >>> copper = Johnson(
+        ...     3.54, 0.59, 5.09, 5.85, 8.0, 2.556, 0.3, onset=3.0, species=("Cu",), cutoff=3.4
+        ... )
+        >>> twelve_neighbours = jnp.array([12 * 0.3])
+        >>> pairs = 6 * 0.59  # half of twelve at their equilibrium distance
+        >>> energy = copper.embedding(twelve_neighbours, jnp.array([0]))[0] + pairs
+        >>> round(float(energy), 3)  # minus the cohesive energy
+        -3.54
+
     References:
         Johnson (1989), doi:10.1103/PhysRevB.39.12554, eqs. 1 to 8 and table I.
     """

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bayescg.errors import InputError
+from bayescg.physics._molecules import check_extent, molecule_extent, of_one_molecule
 
 WIDTH_MULTIPLE = 4
 """The number of neighbours is filled up to a multiple of this, so that similar data sets share a shape."""
@@ -27,7 +28,9 @@ class Neighbourhood(NamedTuple):
     """The neighbour list of one configuration: one row per directed edge, sorted by the atom it starts from.
 
     Attributes:
+        positions: of the atoms [length].
         types: species index of each atom.
+        cell: rows are lattice vectors [length].
         centre: atom that each edge starts from.
         neighbour: atom that it leads to.
         vector: from the one to the other [length].
@@ -35,9 +38,13 @@ class Neighbourhood(NamedTuple):
         reverse: row of the opposite edge.
         width: largest number of edges of an atom.
         volume: of the cell [length³]; inf where a direction is open.
+        same_molecule: whether the edge joins two atoms of one molecule; None without labels.
+        extent: of the largest molecule [length]; 0 without labels.
     """
 
+    positions: Float[np.ndarray, "atom 3"]
     types: Int[np.ndarray, " atom"]
+    cell: Float[np.ndarray, "3 3"]
     centre: Int[np.ndarray, " edge"]
     neighbour: Int[np.ndarray, " edge"]
     vector: Float[np.ndarray, "edge 3"]
@@ -45,6 +52,8 @@ class Neighbourhood(NamedTuple):
     reverse: Int[np.ndarray, " edge"]
     width: int
     volume: float
+    same_molecule: Bool[np.ndarray, " edge"] | None
+    extent: float
 
 
 def neighbourhood(
@@ -54,6 +63,8 @@ def neighbourhood(
     cell: Float[np.ndarray, "3 3"],
     periodic: Bool[np.ndarray, " 3"],
     cutoff: float,
+    *,
+    molecules: Int[np.ndarray, " atom"] | None = None,
 ) -> Neighbourhood:
     """All neighbours within the cutoff, periodic images included.
 
@@ -64,9 +75,10 @@ def neighbourhood(
         cell: rows are lattice vectors [length].
         periodic: which of them repeat.
         cutoff: [length].
+        molecules: label of each atom's molecule; None where there are none.
 
     Raises:
-        InputError: positions or cell that are not finite, atoms that coincide.
+        InputError: positions or cell that are not finite, atoms that coincide, a molecule of half the cell or more.
     """
     from ase.geometry import complete_cell
     from ase.neighborlist import primitive_neighbor_list
@@ -104,16 +116,30 @@ def neighbourhood(
     opposite = np.concatenate([np.arange(n) + n, np.arange(n)])
     counts = np.bincount(centre, minlength=len(positions))
     first = np.cumsum(counts) - counts
-    centre = centre[order]
+    centre, neighbour, vector = (
+        centre[order],
+        np.concatenate([j, i])[order],
+        np.concatenate([vector, -vector])[order],
+    )
+    same, extent = None, 0.0
+    if molecules is not None:
+        largest = molecule_extent(positions, molecules, cell, periodic)
+        check_extent(index, largest)
+        same = of_one_molecule(molecules, centre, neighbour, vector, shortest=largest.shortest)
+        extent = largest.extent
     return Neighbourhood(
+        positions=positions,
         types=np.asarray(types, int),
+        cell=cell,
         centre=centre,
-        neighbour=np.concatenate([j, i])[order],
-        vector=np.concatenate([vector, -vector])[order],
+        neighbour=neighbour,
+        vector=vector,
         slot=np.arange(2 * n) - first[centre],
         reverse=place[opposite[order]],
         width=int(counts.max(initial=0)),
         volume=abs(np.linalg.det(cell)) if np.all(periodic) else np.inf,
+        same_molecule=same,
+        extent=extent,
     )
 
 

@@ -1,14 +1,15 @@
 """Pair formulas over several species: Lennard-Jones, Mie, Morse and Gaussian bumps.
 
-Parameters of pairs are scalars or arrays in the order of `pair_index`; cutoffs follow the conventions of `PairForm`.
+Parameters of pairs are scalars or arrays in the order of `pair_index`; cutoffs and pairs
+that are left out follow the conventions of `PairForm`.
 """
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from bayescg.physics._interatomic import n_pairs, per_pair
-from bayescg.physics._pair_form import PairForm, check_pair_form
+from bayescg.physics._interatomic import per_pair
+from bayescg.physics._pair_form import PairForm, check_pair_form, interacting
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._term_fields import as_floats, check_rows, describe
 
@@ -22,6 +23,7 @@ class LennardJonesPairs(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
 
     Example:
@@ -69,7 +71,14 @@ class MiePairs(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
+
+    Example:
+        >>> argon = MiePairs(0.0103, 3.405, 12.0, 6.0, species=("Ar",), cutoff=8.5)
+        >>> at_the_minimum = argon.bare_energy(jnp.array([3.405 * 2 ** (1 / 6)]), jnp.array([0]))
+        >>> round(float(at_the_minimum[0]), 6)
+        -0.0103
 
     References:
         Mie (1903), doi:10.1002/andp.19033160802.
@@ -116,7 +125,13 @@ class MorsePairs(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
+
+    Example:
+        >>> copper = MorsePairs(0.34, 1.36, 2.87, species=("Cu",), cutoff=8.0)
+        >>> float(copper.bare_energy(jnp.array([2.87]), jnp.array([0]))[0])
+        -0.34
 
     References:
         Morse (1929), doi:10.1103/PhysRev.34.57, eq. 4.
@@ -157,7 +172,13 @@ class GaussianPairs(PairForm):
         species: chemical symbols.
         cutoff: cutoff distance [length].
         convention, onset: what happens at the cutoff, see `PairForm`.
+        without, between_molecules: pairs left out, see `PairForm`.
         name: prefix of the parameters' names.
+
+    Example:
+        >>> bumps = GaussianPairs([[0.1, -0.2]], [[2.5, 3.5]], [[0.3, 0.3]], species=("Cu",), cutoff=6.0)
+        >>> round(float(bumps.bare_energy(jnp.array([3.5]), jnp.array([0]))[0]), 3)
+        -0.2
     """
 
     heights: Float[Array, "pair bump"] = eqx.field(converter=as_floats)
@@ -171,7 +192,8 @@ class GaussianPairs(PairForm):
 
     def __check_init__(self):
         check_pair_form(self, ())
-        pairs, n = n_pairs(len(self.species)), jnp.size(self.heights) // n_pairs(len(self.species))
+        pairs = len(interacting(self))
+        n = jnp.size(self.heights) // pairs
         fields = ("heights", "centres", "widths")
         check_rows(
             self, fields, pairs, n, "one row for each unordered pair of species, one column for each bump"

@@ -15,6 +15,8 @@ from bayescg.physics._bulk import Bulk, RelaxedBulk
 from bayescg.physics._crystal import Crystal
 from bayescg.physics._environment import Environments
 from bayescg.physics._interatomic import InteratomicPotential
+from bayescg.physics._long_range import long_range_terms
+from bayescg.physics._pairwise_term import refuse_crystal
 from bayescg.physics._property import Component, CrystalProperty, PropertyValues, frequency_unit, outcome
 from bayescg.physics._property_code import PropertyCode
 
@@ -157,10 +159,22 @@ class PhononDispersion(CrystalProperty):
         return jax.lax.map(matrix, jnp.asarray(self.wave_vectors))
 
 
+def check_short_range(potential: InteratomicPotential) -> None:
+    """Raise an InputError if a term reaches beyond the neighbour lists that phonons are computed from."""
+    names = [term.name for term in long_range_terms(potential)]
+    if names:
+        raise InputError(
+            f"phonons: potential '{names[0]}' reaches beyond every cutoff, and the field of a wave in the crystal is not"
+            " computed yet: leave phonons out, or take ScreenedCoulomb"
+        )
+
+
 def site_curvatures(
     potential: InteratomicPotential, batch: Environments
 ) -> Float[Array, "3 neighbour 3 neighbour atom"]:
     """∂²e_i/∂v_ik∂v_il of every atom's energy by the vectors to its neighbours [energy/length²]."""
+    check_short_range(potential)
+    refuse_crystal(potential)
     width = batch.row_types.shape[0]
 
     def gradient(rows: Array) -> Array:

@@ -33,6 +33,11 @@ class ParameterInfo(NamedTuple):
         scale: size of a typical value, for a default prior [unit of the quantity].
         shape: shape of the array; `()` for a scalar.
         coordinate: values labelling the entries of an array, e.g. knot positions [length]; empty for a scalar.
+
+    Example:
+        >>> depth = ParameterInfo("lj_epsilon", "energy", "well depth", "positive", 1.0, ())
+        >>> depth.quantity, depth.shape
+        ('energy', ())
     """
 
     name: str

@@ -1,12 +1,12 @@
 """How the computation of a property ended: numerical trouble in compiled code is a number, one for each draw."""
 
-import enum
-
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from bayescg.physics._code import MessageCode
 
-class PropertyCode(enum.IntEnum):
+
+class PropertyCode(MessageCode):
     """How the computation of a property ended; each member is a number, its text says what happened and what to do.
 
     Compiled code stores the number, one per draw; values whose code is not `OK` are NaN.
@@ -15,15 +15,6 @@ class PropertyCode(enum.IntEnum):
         >>> int(PropertyCode.UNSTABLE), str(PropertyCode.NOT_CONVERGED)
         (4, 'the relaxation did not converge: start from a structure nearer to the minimum')
     """
-
-    message: str
-
-    def __new__(cls, code: int, message: str) -> "PropertyCode":
-        """Make the member: an integer that carries its message."""
-        member = int.__new__(cls, code)
-        member._value_ = code
-        member.message = message
-        return member
 
     OK = 0, "computed normally"
     NONFINITE = (
@@ -36,10 +27,6 @@ class PropertyCode(enum.IntEnum):
     )
     NOT_CONVERGED = 3, "the relaxation did not converge: start from a structure nearer to the minimum"
     UNSTABLE = 4, "the crystal is no minimum of the energy: a strain or a displacement of its atoms lowers it"
-
-    def __str__(self) -> str:
-        """The message."""
-        return self.message
 
 
 def first_trouble(*codes: Int[Array, ""]) -> Int[Array, ""]:

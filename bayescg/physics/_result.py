@@ -1,12 +1,12 @@
 """Result codes of simulations: numerical trouble in traced code is a number, raised once at the boundary."""
 
-import enum
 from collections.abc import Iterable
 
 from bayescg.errors import SimulationError
+from bayescg.physics._code import MessageCode
 
 
-class Result(enum.IntEnum):
+class Result(MessageCode):
     """How a replica ended; each member is a number, its text says what happened and what to do.
 
     Traced code stores the number, one per replica; the first trouble of a replica is the one it keeps.
@@ -15,15 +15,6 @@ class Result(enum.IntEnum):
         >>> int(Result.NONFINITE), str(Result.OK)
         (1, 'the simulation finished normally')
     """
-
-    message: str
-
-    def __new__(cls, code: int, message: str) -> "Result":
-        """Make the member: an integer that carries its message."""
-        member = int.__new__(cls, code)
-        member._value_ = code
-        member.message = message
-        return member
 
     OK = 0, "the simulation finished normally"
     NONFINITE = (
@@ -36,10 +27,6 @@ class Result(enum.IntEnum):
         "the kinetic temperature exceeded ten times the thermostat's: shorten the time step, raise the friction, "
         "or start from relaxed frames",
     )
-
-    def __str__(self) -> str:
-        """The message."""
-        return self.message
 
 
 def throw(codes: Iterable[int], *, stage: str) -> None:

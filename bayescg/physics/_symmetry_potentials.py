@@ -1,6 +1,7 @@
 """Energies read out from symmetry functions: linearly, or by a small neural network."""
 
 import abc
+from collections.abc import Sequence
 from typing import Self
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bayescg.errors import InputError
+from bayescg.physics._environment import Environments
 from bayescg.physics._interatomic import InteratomicTerm
 from bayescg.physics._potential import ParameterInfo
 from bayescg.physics._symmetry_functions import SymmetryFunctions
@@ -85,6 +87,12 @@ class LinearSymmetry(SymmetryTerm):
 
     Raises:
         InputError: weights, centre or scale that do not fit the functions.
+
+    Example:
+        >>> functions = SymmetryFunctions.spread(species=("Si",), cutoff=5.0, n_radial=4, zetas=(1,))
+        >>> potential = LinearSymmetry(np.zeros((1, 6)), functions=functions)  # four radial and two angular functions
+        >>> [info.name for info in potential.parameters()]
+        ['symmetry_weights']
     """
 
     weights: Float[Array, "species function"] = eqx.field(converter=as_floats)
@@ -121,6 +129,12 @@ class NeuralSymmetry(SymmetryTerm):
 
     Raises:
         InputError: arrays, centre or scale that do not fit one another.
+
+    Example:
+        >>> functions = SymmetryFunctions.spread(species=("Si", "C"), cutoff=5.0, n_radial=4, zetas=(1,))
+        >>> potential = NeuralSymmetry.random(jax.random.key(0), functions=functions, hidden=3)
+        >>> {name: value.shape for name, value in potential.parameter_values().items()}["network_weights1"]
+        (2, 3, 14)
 
     References:
         Behler and Parrinello (2007), doi:10.1103/PhysRevLett.98.146401, eqs. 1 and 2.
@@ -160,8 +174,9 @@ class NeuralSymmetry(SymmetryTerm):
             "weights2": (n, hidden, hidden),
             "weights3": (n, hidden),
         }
+        # single precision, so that a seed gives the same weights whether or not 64-bit numbers are switched on
         weights = {
-            field: jax.random.normal(one, shape) / np.sqrt(shape[-1])
+            field: jax.random.normal(one, shape, jnp.float32).astype(float) / np.sqrt(shape[-1])
             for one, (field, shape) in zip(jax.random.split(key, 3), shapes.items())
         }
         biases = {field: jnp.zeros((n, hidden)) for field in ("bias1", "bias2")}
@@ -178,6 +193,18 @@ class NeuralSymmetry(SymmetryTerm):
             found = getattr(self, field).shape
             if found != shape:
                 raise InputError(f"potential '{self.name}': `{field}` has shape {found}, {shape} is expected")
+
+    def prior_scales(self) -> dict[str, float]:
+        """By parameter's name a standard deviation about 0 for its prior: that of `random`, and 1 for biases.
+
+        Site energies then vary by about one unit of energy, whatever the size of the layers, where the functions are
+        standardised.
+        """
+        fields = ("weights1", "weights2", "weights3")
+        scales = {field: 1.0 / float(np.sqrt(getattr(self, field).shape[-1])) for field in fields}
+        return {
+            f"{self.name}_{field}": scale for field, scale in {**scales, "bias1": 1.0, "bias2": 1.0}.items()
+        }
 
     def read_out(self, values: Float[Array, "atom function"]) -> Float[Array, "atom species"]:
         energies = []
@@ -197,24 +224,42 @@ class NeuralSymmetry(SymmetryTerm):
 
 
 def standardisation(
-    functions: SymmetryFunctions,
-    vectors: Float[Array, "atom neighbour 3"],
-    types: Int[Array, " atom"],
-    neighbour_types: Int[Array, "atom neighbour"],
+    functions: SymmetryFunctions, batches: Sequence[Environments]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each symmetry function over atoms, for `centre` and `scale`.
+    """Mean and standard deviation of each symmetry function over all atoms, for `centre` and `scale`.
 
     A function that is the same everywhere gets the scale 1.
 
     Args:
         functions: the symmetry functions.
-        vectors: to the neighbours [length].
-        types: species of the atoms.
-        neighbour_types: species of the neighbours.
+        batches: the atoms' neighbourhoods, from `environments` of the same species and at least the same cutoff.
+
+    Raises:
+        InputError: batches of other species or a shorter cutoff.
+
+    Example:
+        >>> from bayescg.physics import SymmetryFunctions, environments_of
+        >>> functions = SymmetryFunctions(((0.5, 0.0),), (), species=("Ar",), cutoff=4.0)
+        >>> chain = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [4.5, 0.0, 0.0]])
+        >>> open_space = np.zeros((1, 3, 3)), np.zeros((1, 3), bool)
+        >>> batches = environments_of([chain], [np.zeros(3, int)], *open_space, 4.0, species=("Ar",))
+        >>> centre, scale = standardisation(functions, batches)
+        >>> round(centre[0], 4), round(scale[0], 4)
+        (0.0542, 0.0292)
     """
-    values = np.asarray(jax.jit(functions.__call__)(vectors, types, neighbour_types))
-    spread = values.std(axis=0)
-    return as_tuple(values.mean(axis=0)), as_tuple(np.where(spread > 1e-10, spread, 1.0))
+    calculate = jax.jit(functions.__call__)
+    parts = []
+    for batch in batches:
+        if batch.species != functions.species or batch.cutoff < functions.cutoff:
+            raise InputError(
+                f"symmetry functions of {', '.join(functions.species)} with cutoff {functions.cutoff:g} need"
+                f" neighbourhoods as far, found {', '.join(batch.species)} with {batch.cutoff:g}; make them so"
+            )
+        values = calculate(batch.vectors, batch.types, batch.neighbour_types)
+        parts.append(np.asarray(values)[np.asarray(batch.atom_index) >= 0])
+    every = np.concatenate(parts)
+    spread = every.std(axis=0)
+    return as_tuple(every.mean(axis=0)), as_tuple(np.where(spread > 1e-10, spread, 1.0))
 
 
 def _of_own(energies: Float[Array, "atom species"], types: Int[Array, " atom"]) -> Float[Array, " atom"]:

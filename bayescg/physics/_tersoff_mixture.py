@@ -37,6 +37,15 @@ class TersoffMixture(BondOrderTerm):
     Raises:
         InputError: a single species, for which `Tersoff` is meant; a wrong number of entries.
 
+    Example:
+        >>> silicon_carbide = TersoffMixture(
+        ...     [1830.8, 1393.6], [471.18, 346.74], [2.4799, 3.4879], [1.7322, 2.2119], [1.1e-6, 1.5724e-7],
+        ...     [0.78734, 0.72751], [100390.0, 38049.0], [16.217, 4.3484], [-0.59825, -0.57058], [0.9776],
+        ...     R=(2.7, 1.8), S=(3.0, 2.1), species=("Si", "C"),
+        ... )
+        >>> silicon_carbide.cutoff
+        3.0
+
     References:
         Tersoff (1989), doi:10.1103/PhysRevB.39.5566, eqs. 1 to 3 and table I; erratum doi:10.1103/PhysRevB.41.3248.2.
     """

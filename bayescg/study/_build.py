@@ -1,5 +1,6 @@
 """From the model file's tables to objects: potentials and priors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,12 +19,14 @@ from bayescg.physics import (
     SplinePair,
     WeeksChandlerAndersen,
 )
+from bayescg.physics._potential import Parametrised
 from bayescg.study._keys import blame
 from bayescg.study._schema import (
     DistributionTable,
     DoubleWellTable,
     LennardJonesTable,
     ModelFile,
+    PriorTable,
     SmoothnessTable,
     SplineTable,
     WcaTable,
@@ -92,6 +95,23 @@ def build_prior(model: ModelFile, potential: Potential, units: UnitSystem, *, pa
     return independent_prior(potential, parameter_priors(model, potential, units, path=path))
 
 
+def parameters_with_priors(
+    potential: Parametrised, tables: Mapping[str, PriorTable], *, path: Path
+) -> dict[str, ParameterInfo]:
+    """The parameters by name.
+
+    Raises:
+        InputError: a table `[prior.NAME]` for a parameter that is not among them.
+    """
+    infos = {info.name: info for info in potential.parameters()}
+    unknown = sorted(set(tables) - set(infos))
+    if unknown:
+        raise InputError(
+            f"{path}: key 'prior.{unknown[0]}': there is no such parameter; use one of {', '.join(sorted(infos))}"
+        )
+    return infos
+
+
 def parameter_priors(
     model: ModelFile, potential: Potential, units: UnitSystem, *, path: Path
 ) -> dict[str, ParameterPrior]:
@@ -100,12 +120,7 @@ def parameter_priors(
     Raises:
         InputError: a prior for a parameter that does not exist, or one that does not fit it.
     """
-    infos = {info.name: info for info in potential.parameters()}
-    unknown = sorted(set(model.prior) - set(infos))
-    if unknown:
-        raise InputError(
-            f"{path}: key 'prior.{unknown[0]}': there is no such parameter; use one of {', '.join(sorted(infos))}"
-        )
+    infos = parameters_with_priors(potential, model.prior, path=path)
     kT = units.kT(model.temperature)
     values = potential.parameter_values()
     priors: dict[str, ParameterPrior] = {}

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -10,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-import bayescg
-from bayescg import analysis, inference, output
-from bayescg.data import UnitSystem, get_unit_system
+from bayescg import analysis, inference
 from bayescg.inference import Checkpoints, FitSettings, Fitter, Problem
 from bayescg.physics import SimulationSettings, Simulator
 from bayescg.progress import SilentProgress
@@ -29,18 +26,8 @@ from bayescg.study._sources import open_data
 from bayescg.study._survey import survey_frames
 
 
-class EquilibriumPipeline(Pipeline[Loaded]):
-    """Frames, simulations, MAP, draws, verification, predictions.
-
-    Args:
-        model: the checked model file.
-        text: its text, kept in the result.
-        path: where it lies; data paths are relative to its folder.
-    """
-
-    def __init__(self, model: ModelFile, text: str, path: Path):
-        self.model, self.text, self.path = model, text, path
-        self.units: UnitSystem = get_unit_system(model.units)
+class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
+    """Frames, simulations, MAP, draws, verification, predictions."""
 
     def check(self) -> list[analysis.Check]:
         loaded = self.load(StageClock(SilentProgress()))
@@ -82,10 +69,7 @@ class EquilibriumPipeline(Pipeline[Loaded]):
         self, loaded: Loaded, folder: Path, clock: StageClock, *, seed: int, quick: bool
     ) -> xr.DataTree:
         checksum = loaded.survey.checksum
-        identity = hashlib.sha256(
-            json.dumps([self.text, checksum, bayescg.__version__, jax.__version__, seed, quick]).encode()
-        ).hexdigest()
-        checkpoints = Checkpoints(folder / "checkpoint", identity=identity)
+        checkpoints = self.checkpoints(folder, checksum, seed=seed, quick=quick)
         with clock.stage(f"starting point by {self.model.inference.start}", "start"):
             start = self._start(loaded, checkpoints, seed)
         problem = self._problem(loaded, start)
@@ -109,12 +93,8 @@ class EquilibriumPipeline(Pipeline[Loaded]):
         )
         with clock.stage("writing", "report"):
             inference.write_bank(fit.bank, folder / "bank.nc", system=self._system_identity(loaded))
-            tree.attrs["wall_time_s"] = json.dumps(clock.seconds())
-            inference.write_tree(tree, folder / output.RESULT_FILE)
-            output.write_outputs(tree, folder)
-        tree.attrs["wall_time_s"] = json.dumps(clock.seconds())
-        inference.write_tree(tree, folder / output.RESULT_FILE)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            self.write(tree, folder, clock)
+        self.finish(tree, folder, clock)
         return tree
 
     def _start(self, loaded: Loaded, checkpoints: Checkpoints, seed: int) -> np.ndarray:

@@ -8,15 +8,24 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayescg import physics
-from bayescg.data import UnitSystem
+from bayescg.data import Configurations, UnitSystem
 from bayescg.errors import InputError
 from bayescg.inference import Family, NoiseScale, StudentT, gaussian
 from bayescg.physics import CrystalProperty, InteratomicPotential, ParameterInfo
 from bayescg.physics._interatomic import InteratomicTerm
-from bayescg.study._build import ParameterPrior, table_prior
-from bayescg.study._interatomic_schema import BodySplinesTable, TermTable
+from bayescg.physics._long_range import check_configurations
+from bayescg.physics._phonons import check_short_range
+from bayescg.study._build import ParameterPrior, parameters_with_priors, table_prior
+from bayescg.study._interatomic_schema import (
+    BodySplinesTable,
+    EmbeddedSplinesTable,
+    LongRangeCoulombTable,
+    SymmetryTable,
+    TermTable,
+)
 from bayescg.study._keys import blame
 from bayescg.study._labelled_schema import LabelledModelFile
+from bayescg.study._many_body_build import embedded_splines, filled, network_priors, symmetry_term
 from bayescg.study._property_schema import PropertyTable
 from bayescg.study._schema import SmoothnessTable
 
@@ -33,11 +42,15 @@ _TERMS: dict[str, type[InteratomicTerm]] = {
     "screened-coulomb": physics.ScreenedCoulomb,
     "species-energies": physics.SpeciesEnergies,
 }
-"""Those whose tables have the fields of the class; `body-splines` is made by its knots."""
+"""Those whose tables have the fields of the class; `_term` makes the others."""
 
 
 def build_interatomic(
-    model: LabelledModelFile, species: tuple[str, ...], *, path: Path
+    model: LabelledModelFile,
+    species: tuple[str, ...],
+    *,
+    path: Path,
+    configurations: Configurations | None = None,
 ) -> InteratomicPotential:
     """The sum of the model file's terms, the fields that its tables don't name in `vary` held.
 
@@ -45,14 +58,17 @@ def build_interatomic(
         model: the model file.
         species: chemical symbols of the data.
         path: the model file, named in errors.
+        configurations: the data, which terms that reach beyond every cutoff must suit.
 
     Raises:
-        InputError: a term that cannot be made, with its key; nothing that varies.
+        InputError: a term that cannot be made or does not suit the data, with its key; nothing that varies.
     """
     total: InteratomicPotential | None = None
     for name, table in model.potential.items():
-        with blame(path, f"potential.{name}"):
+        with blame(path, f"potential.{name}", {"molecule_key": "data.molecule_key"}):
             term = _term(name, table, species)
+            if configurations is not None:
+                check_configurations(term, configurations)
         if table.vary is not None:
             known = {parameter.removeprefix(f"{name}_"): parameter for parameter in term.parameter_values()}
             unknown = sorted(set(table.vary) - set(known))
@@ -76,10 +92,20 @@ def _term(name: str, table: TermTable, species: tuple[str, ...]) -> InteratomicP
             species=species, pair=table.pair, triplet=table.triplet, opposite=table.opposite,
             most_neighbours=table.most_neighbours, name=name,
         )  # fmt: skip
-    fields: dict[str, Any] = {key: getattr(table, key) for key in type(table).model_fields}
+    if isinstance(table, EmbeddedSplinesTable):
+        start = None if table.start is None else _term(f"{name}.start", table.start, species)
+        return embedded_splines(table, species, start=start, name=name)
+    if isinstance(table, SymmetryTable):
+        return symmetry_term(table, species, name=name)
+    fields: dict[str, Any] = table.model_dump(exclude={"vary"})
+    if isinstance(table, LongRangeCoulombTable):
+        del fields["kind"]
+        return physics.LongRangeCoulomb.of_species(**fields, species=species, name=name)
     kind = fields.pop("kind")
-    del fields["vary"]
-    arrays = {key: np.asarray(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+    arrays = {
+        key: filled(value, (), field=key) if isinstance(value, tuple) and key != "without" else value
+        for key, value in fields.items()
+    }
     make: Callable[..., InteratomicPotential] = _TERMS[kind]
     return make(**arrays, species=species, name=name)
 
@@ -92,18 +118,14 @@ def interatomic_priors(
     Raises:
         InputError: a prior for a parameter that does not vary, or one that does not fit it.
     """
-    infos = {info.name: info for info in potential.parameters()}
-    unknown = sorted(set(model.prior) - set(infos))
-    if unknown:
-        raise InputError(
-            f"{path}: key 'prior.{unknown[0]}': no such parameter varies; use one of {', '.join(sorted(infos))}"
-        )
+    infos = parameters_with_priors(potential, model.prior, path=path)
     values = potential.parameter_values()
     priors: dict[str, ParameterPrior] = {}
+    networks = network_priors(potential)
     for name, info in infos.items():
         table = model.prior.get(name)
         if table is None:
-            priors[name] = _default(info, np.asarray(values[name]))
+            priors[name] = networks.get(name) or _default(info, np.asarray(values[name]))
         elif isinstance(table, SmoothnessTable):
             raise InputError(
                 f"{path}: key 'prior.{name}': smoothness is for pair splines of frames at equilibrium; give a"
@@ -183,6 +205,7 @@ def _of_crystal(
                 ]  # fmt: skip
             case "phonons":
                 assert table.path is not None  # the schema sees to it
+                check_short_range(potential)
                 waves = physics.wave_vector_path(crystal, table.path, n_points=table.points)
                 found.append(
                     physics.PhononDispersion.of(bulk, wave_vectors=waves, units=units, name=f"{name}_phonon")

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bayescg.study._schema import Count, Number, Positive, Table
+from bayescg.study._schema import Count, NotNegative, Number, Positive, Seed, Table
 
 Numbers = Number | tuple[Number, ...] | tuple[tuple[Number, ...], ...]
 """One number for all species or pairs of species, or one for each; rows of numbers where a field has two indices."""
@@ -84,11 +84,13 @@ class JohnsonTable(TermTable):
 
 
 class PairTermTable(TermTable):
-    """What all pair formulas have."""
+    """What all pair formulas have; `without` names pairs of species and `between_molecules` those of one molecule, left out."""
 
     cutoff: Positive
     convention: Literal["truncated", "shifted", "smooth"] = "shifted"
     onset: Positive | None = None
+    without: tuple[str, ...] = ()
+    between_molecules: bool = False
 
 
 class LennardJonesPairsTable(PairTermTable):
@@ -146,6 +148,18 @@ class ScreenedCoulombTable(PairTermTable):
     coulomb: Positive
 
 
+class LongRangeCoulombTable(TermTable):
+    """`kind = "long-range-coulomb"`: charges by species, and the formulas of the units that stay neutral."""
+
+    kind: Literal["long-range-coulomb"]
+    cutoff: Positive
+    charges: dict[str, Number]
+    formulas: Annotated[tuple[str, ...], Field(min_length=1)]
+    coulomb: Positive
+    accuracy: Positive = 1e-6
+    between_molecules: bool = False
+
+
 class BodySplinesTable(TermTable):
     """`kind = "body-splines"`: first knot, cutoff and number of functions of pairs and of triangles' sides."""
 
@@ -154,6 +168,78 @@ class BodySplinesTable(TermTable):
     triplet: tuple[Positive, Positive, Count]
     opposite: Count
     most_neighbours: Count | None = None
+
+
+class EmbeddedSplinesTable(TermTable):
+    """`kind = "embedded-splines"`: coefficients in rows or one number for all of them, or `start`: a formula's splines."""
+
+    kind: Literal["embedded-splines"]
+    knots: Knots
+    density_knots: Annotated[tuple[NotNegative, ...], Field(min_length=2)]
+    pair_coefficients: Numbers | None = None
+    density_coefficients: Numbers | None = None
+    embedding_coefficients: Numbers | None = None
+    start: Annotated[FinnisSinclairTable | JohnsonTable, Field(discriminator="kind")] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "EmbeddedSplinesTable":
+        names = ("pair_coefficients", "density_coefficients", "embedding_coefficients")
+        missing = [name for name in names if getattr(self, name) is None]
+        if self.start is None and missing:
+            raise ValueError(
+                f"`{missing[0]}` is missing: add it, or give a table `start` of a formula for the splines to approach"
+            )
+        if self.start is not None and len(missing) < len(names):
+            raise ValueError(
+                "give either coefficients or `start`, whose splines have their own; remove one of them"
+            )
+        if self.start is not None and self.start.vary is not None:
+            raise ValueError("the formula in `start` has no `vary`: only coefficients vary; remove it there")
+        return self
+
+
+class SymmetryTable(TermTable):
+    """What tables of symmetry functions have: the functions one by one or spread evenly, and what standardises them.
+
+    `centre` and `scale` are one number for all functions or one for each; those of the training configurations where
+    they are not given.
+    """
+
+    cutoff: Positive
+    radial: tuple[tuple[NotNegative, Number], ...] = ()
+    angular: tuple[tuple[NotNegative, Number, Count], ...] = ()
+    n_radial: Count | None = None
+    zetas: tuple[Count, ...] | None = None
+    inner: Positive | None = None
+    centre: Number | tuple[Number, ...] | None = None
+    scale: Positive | tuple[Positive, ...] | None = None
+
+    @model_validator(mode="after")
+    def _functions(self) -> "SymmetryTable":
+        if bool(self.radial or self.angular) == (self.n_radial is not None):
+            raise ValueError(
+                "give either `radial` and `angular` (functions one by one) or `n_radial` (spread evenly), not both or none"
+            )
+        if self.n_radial is None and (self.zetas is not None or self.inner is not None):
+            raise ValueError("`zetas` and `inner` belong to `n_radial`; add it, or remove them")
+        if self.inner is not None and not self.inner < self.cutoff:
+            raise ValueError(f"inner ({self.inner:g}) must be below cutoff ({self.cutoff:g})")
+        return self
+
+
+class LinearSymmetryTable(SymmetryTable):
+    """`kind = "linear-symmetry"`: a row of weights for each species, or one number for all."""
+
+    kind: Literal["linear-symmetry"]
+    weights: Numbers = 0.0
+
+
+class NeuralSymmetryTable(SymmetryTable):
+    """`kind = "neural-symmetry"`: random weights from a seed, from which the search starts."""
+
+    kind: Literal["neural-symmetry"]
+    hidden: Count
+    seed: Seed = 1
 
 
 class SpeciesEnergiesTable(TermTable):
@@ -174,7 +260,11 @@ InteratomicTable = Annotated[
     | BuckinghamPairsTable
     | GaussianPairsTable
     | ScreenedCoulombTable
+    | LongRangeCoulombTable
     | BodySplinesTable
+    | EmbeddedSplinesTable
+    | LinearSymmetryTable
+    | NeuralSymmetryTable
     | SpeciesEnergiesTable,
     Field(discriminator="kind"),
 ]

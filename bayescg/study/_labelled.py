@@ -2,23 +2,18 @@
 
 import dataclasses
 import hashlib
-import json
-import shutil
 from pathlib import Path
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-import bayescg
-from bayescg import inference, output
+from bayescg import inference
 from bayescg.analysis import Check
-from bayescg.data import Configurations, UnitSystem, examine, get_unit_system
+from bayescg.data import Configurations, examine
 from bayescg.errors import InputError
 from bayescg.inference import (
-    Checkpoints,
     EnergyForceStress,
     LabelFitter,
     LabelSettings,
@@ -27,6 +22,7 @@ from bayescg.inference import (
 from bayescg.physics import CrystalProperty, InteratomicPotential, PropertyCode, PropertyValues
 from bayescg.progress import SilentProgress
 from bayescg.study._clock import StageClock
+from bayescg.study._ensembles import announce_ensembles, make_ensembles, refuse_ensembles
 from bayescg.study._interatomic_build import (
     build_interatomic,
     build_properties,
@@ -38,6 +34,7 @@ from bayescg.study._keys import blame
 from bayescg.study._labelled_data import divide, read_labelled
 from bayescg.study._labelled_result import LabelledLoaded, LabelledResultBuilder
 from bayescg.study._labelled_schema import LabelledModelFile
+from bayescg.study._many_body_build import standardised
 from bayescg.study._pipeline import Pipeline
 from bayescg.study._provenance import provenance
 
@@ -45,44 +42,30 @@ VERDICTS = {"error": "failed", "warning": "warning", "note": "note"}
 """What the doctor's findings are called among the checks, by their severity."""
 
 
-class LabelledPipeline(Pipeline[LabelledLoaded]):
-    """Configurations, modes, draws, width, held-out coverage, properties.
-
-    Args:
-        model: the checked model file.
-        text: its text, kept in the result.
-        path: where it lies; data paths are relative to its folder.
-    """
-
-    def __init__(self, model: LabelledModelFile, text: str, path: Path):
-        self.model, self.text, self.path = model, text, path
-        self.units: UnitSystem = get_unit_system(model.units)
+class LabelledPipeline(Pipeline[LabelledModelFile, LabelledLoaded]):
+    """Configurations, modes, draws, width, held-out coverage, properties."""
 
     def load(self, clock: StageClock) -> LabelledLoaded:
         model, path = self.model, self.path
         with clock.stage("reading configurations", "read"):
             every = read_labelled(model.data, path=path, units=self.units)
             train, held_out = divide(model.data, every, path=path)
-            potential = build_interatomic(model, every.species, path=path)
+            potential = build_interatomic(model, every.species, path=path, configurations=every)
+            with blame(path, "data"):
+                potential = standardised(potential, train)
             properties = build_properties(model, potential, self.units, path=path)
+        # noise of groups that were not learned from is that of all groups together
+        learned, asked = train, held_out
+        if held_out is not None and not set(held_out.group) <= set(train.group):
+            learned, asked = _one_group(train), _one_group(held_out)
+        reach, species, use = potential.cutoff, potential.species, model.data.use
         with clock.stage("finding neighbours", "neighbours"), blame(path, "data"):
-            data = inference.labelled_data(
-                train, cutoff=potential.cutoff, species=potential.species, quantities=model.data.use
-            )
+            data = inference.labelled_data(learned, cutoff=reach, species=species, quantities=use)
             test = None
-            if held_out is not None:
-                unseen = set(held_out.group) - set(data.groups)
-                if unseen:
-                    # noise of groups that were not learned from is that of all groups together
-                    data = inference.labelled_data(
-                        _one_group(train), cutoff=potential.cutoff, species=potential.species,
-                        quantities=model.data.use,
-                    )  # fmt: skip
-                    held_out = _one_group(held_out)
+            if asked is not None:
                 test = inference.labelled_data(
-                    held_out, cutoff=potential.cutoff, species=potential.species, quantities=model.data.use,
-                    groups=data.groups,
-                )  # fmt: skip
+                    asked, cutoff=reach, species=species, quantities=use, groups=data.groups
+                )
         priors = interatomic_priors(model, potential, path=path)
         with blame(path, "prior"):
             prior = labelled_prior(potential, priors, noise=noise_scales(model), data=data)
@@ -90,20 +73,22 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
 
     def check(self) -> list[Check]:
         loaded = self.load(StageClock(SilentProgress()))
-        return [*self._findings(loaded), self._effect(loaded), *self._properties_now(loaded)]
+        self._refuse_ensembles(loaded)
+        asked = announce_ensembles(
+            self.model.misspecification, loaded.potential, loaded.data, held_out=loaded.test is not None
+        )
+        return [*self._findings(loaded), self._effect(loaded), *asked, *self._properties_now(loaded)]
 
     def refuse(self, loaded: LabelledLoaded) -> None:
         self._start(loaded)
+        self._refuse_ensembles(loaded)
 
     def infer(
         self, loaded: LabelledLoaded, folder: Path, clock: StageClock, *, seed: int, quick: bool
     ) -> xr.DataTree:
         parts = [loaded.train, *([] if loaded.held_out is None else [loaded.held_out])]
         checksum = hashlib.sha256("".join(part.checksum() for part in parts).encode()).hexdigest()
-        identity = hashlib.sha256(
-            json.dumps([self.text, checksum, bayescg.__version__, jax.__version__, seed, quick]).encode()
-        ).hexdigest()
-        checkpoints = Checkpoints(folder / "checkpoint", identity=identity)
+        checkpoints = self.checkpoints(folder, checksum, seed=seed, quick=quick)
         likelihood = EnergyForceStress(
             loaded.data,
             family=noise_family(self.model),
@@ -116,7 +101,11 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
             )  # fmt: skip
             with blame(self.path, "noise"):
                 fit = fitter.run()
-        builder = LabelledResultBuilder(self.model, self.units, loaded, fitter, fit)
+        ensembles = make_ensembles(
+            self.model.misspecification, loaded.prior, loaded.data, fit, seed=seed, quick=quick, path=self.path,
+            checkpoints=checkpoints, clock=clock,
+        )  # fmt: skip
+        builder = LabelledResultBuilder(self.model, self.units, loaded, fitter, fit, ensembles)
         with clock.stage("predicting", "predict"):
             serious = [check for check in self._findings(loaded) if check.verdict != "note"]
             tree = builder.tree(seed, serious)
@@ -125,12 +114,8 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
             calibration=inference.LABEL_CALIBRATION,
         )  # fmt: skip
         with clock.stage("writing", "report"):
-            tree.attrs["wall_time_s"] = json.dumps(clock.seconds())
-            inference.write_tree(tree, folder / output.RESULT_FILE)
-            output.write_outputs(tree, folder)
-        tree.attrs["wall_time_s"] = json.dumps(clock.seconds())
-        inference.write_tree(tree, folder / output.RESULT_FILE)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            self.write(tree, folder, clock)
+        self.finish(tree, folder, clock)
         return tree
 
     def _start(self, loaded: LabelledLoaded) -> np.ndarray:
@@ -150,6 +135,9 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
                 " the prior or change the value"
             )
         return z
+
+    def _refuse_ensembles(self, loaded: LabelledLoaded) -> None:
+        refuse_ensembles(self.model.misspecification, loaded.potential, loaded.data, path=self.path)
 
     def _findings(self, loaded: LabelledLoaded) -> list[Check]:
         found = examine(loaded.train, cutoff=loaded.potential.cutoff or None)
@@ -178,7 +166,7 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
         checks = []
         for one in loaded.properties:
             code = int(_value(one, loaded.potential).code)
-            told = next(one for one in PropertyCode if one == code)
+            told = {member.value: member for member in PropertyCode}[code]
             checks.append(
                 Check(
                     f"property {one.name}", "passed" if code == 0 else "warning", None, None,
@@ -200,6 +188,7 @@ class LabelledPipeline(Pipeline[LabelledLoaded]):
 
 
 def _one_group(configurations: Configurations) -> Configurations:
+    """The same, all in one group."""
     return dataclasses.replace(configurations, group=("all",) * len(configurations))
 
 

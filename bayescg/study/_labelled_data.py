@@ -10,7 +10,10 @@ from bayescg.errors import InputError
 from bayescg.study._keys import blame
 from bayescg.study._labelled_schema import ConfigurationsTable, configuration_path
 
-KEYS = {f"{name}_key": f"data.{name}_key" for name in ("energy", "forces", "stress", "group", "weight")}
+KEYS = {
+    f"{name}_key": f"data.{name}_key"
+    for name in ("energy", "forces", "stress", "group", "weight", "molecule")
+}
 """Keys to blame, by the argument of `read_configurations`."""
 
 
@@ -41,6 +44,7 @@ def read_labelled(table: ConfigurationsTable, *, path: Path, units: UnitSystem) 
                     group_key=table.group_key,
                     weight_key=table.weight_key,
                     temperature_key=table.temperature_key,
+                    molecule_key=table.molecule_key,
                     species=table.species or None,
                     require=tuple(name for name in table.use if name != "stress"),
                 )

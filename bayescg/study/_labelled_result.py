@@ -1,7 +1,7 @@
 """From a finished inference on labelled data to the DataTree that is stored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,11 +10,13 @@ import numpy as np
 import xarray as xr
 
 from bayescg import analysis, inference
-from bayescg.analysis import Check
+from bayescg.analysis import Check, CoverageDraws
 from bayescg.data import Configurations, UnitSystem
 from bayescg.inference import LabelFit, LabelFitter, LabelledData, Prior
 from bayescg.physics import CrystalProperty, InteratomicPotential
+from bayescg.study._ensembles import MEANING, Ensemble, compared_check, kind_of
 from bayescg.study._labelled_schema import LabelledModelFile
+from bayescg.study._many_body_build import standardisations
 from bayescg.study._result import identifiability_dataset
 
 
@@ -49,6 +51,7 @@ class LabelledResultBuilder:
         loaded: data and model.
         fitter: that ran.
         fit: its outcome.
+        ensembles: draws beside the posterior's, by name.
     """
 
     def __init__(
@@ -58,14 +61,16 @@ class LabelledResultBuilder:
         loaded: LabelledLoaded,
         fitter: LabelFitter,
         fit: LabelFit,
+        ensembles: Mapping[str, Ensemble],
     ):
         self.model, self.units, self.loaded, self.fitter, self.fit = model, units, loaded, fitter, fit
+        self.ensembles = ensembles
 
     def tree(self, seed: int, findings: Sequence[Check]) -> xr.DataTree:
         """The DataTree without its provenance.
 
         Args:
-            seed: of the draws of the prior.
+            seed: of the draws of the prior, and that which the ensembles were made with.
             findings: what the doctor found wrong with the data.
         """
         loaded, fit, prior, units = self.loaded, self.fit, self.loaded.prior, self.units
@@ -90,7 +95,10 @@ class LabelledResultBuilder:
         checks = [
             *analysis.sampler_checks(fit), analysis.mode_check(fit), analysis.linearisation_check(fit),
             analysis.noise_check(fit, loaded.data, noise), analysis.configurations_check(fit), *findings,
+            *(ensemble.check() for ensemble in self.ensembles.values()),
+            *([compared_check(loaded.test is not None)] if self.ensembles else []),
         ]  # fmt: skip
+        self._add_ensembles(groups, seed)
         extra = []
         for label, data in (("train", loaded.data), ("held_out", loaded.test)):
             if data is None:
@@ -104,13 +112,21 @@ class LabelledResultBuilder:
             )
             groups["coverage"] = noisy.assign(coverage_parameters=alone["coverage"])
             extra.append(analysis.coverage_sentence(alone, noisy))
+            if self.ensembles:
+                groups["coverage_by_ensemble"] = self._compared(loaded.test)
+                extra += analysis.ensemble_sentences(groups["coverage_by_ensemble"])
         if loaded.properties:
-            draws = fit.calibrated.reshape(-1, fit.calibrated.shape[-1])
+            source, draws = self._property_draws()
             chosen = draws[
                 np.linspace(0, len(draws) - 1, min(self.model.prediction.draws, len(draws))).astype(int)
             ]
             bands = analysis.property_bands(prior, chosen, loaded.properties)
-            groups["property"] = bands
+            groups["property"] = bands.assign_attrs(draws_from=source)
+            if source != "posterior":
+                extra.append(
+                    f"Bands of properties are those of {analysis.ensemble_words(source)}, not of the posterior:"
+                    f" {MEANING[source][0]}."
+                )
             extra += [analysis.property_sentence(bands, name) for name in _told(bands)]
         groups["log_likelihood"] = self._scores()
         sentences = analysis.label_statement(
@@ -120,15 +136,38 @@ class LabelledResultBuilder:
         tree = xr.DataTree.from_dict(groups)
         tree.attrs["kind"] = "labelled"
         tree.attrs["species"] = json.dumps(loaded.potential.species)
+        tree.attrs["standardisations"] = json.dumps(standardisations(loaded.potential))
         tree.attrs["groups"] = json.dumps(loaded.data.groups)
         tree.attrs["counts"] = json.dumps(loaded.data.counts)
         tree.attrs["checks"] = json.dumps([check._asdict() for check in checks])
         tree.attrs["statement"] = json.dumps(sentences[:-1] + extra + sentences[-1:])
         return tree
 
+    def _add_ensembles(self, groups: dict[str, xr.Dataset], seed: int) -> None:
+        """A group of parameters by name for each ensemble, and its unconstrained coordinates among the others."""
+        table, loaded = self.model.misspecification, self.loaded
+        for name, ensemble in self.ensembles.items():
+            assert table is not None  # the ensembles come from it
+            groups[f"posterior_{name}"] = ensemble.dataset(
+                loaded.prior, loaded.potential, loaded.data, self.units, seed=seed, kind=kind_of(table, name)
+            )
+            groups["unconstrained"][f"z_{name}"] = ((f"draw_{name}", "coordinate"), ensemble.draws)
+
+    def _compared(self, test: LabelledData) -> xr.Dataset:
+        """Coverage of held-out labels by the posterior and by every ensemble."""
+        methods = {"posterior": CoverageDraws(self.fit.calibrated)}
+        methods |= {name: ensemble.for_coverage() for name, ensemble in self.ensembles.items()}
+        return analysis.coverage_by_ensemble(self.loaded.prior, methods, test, units=self.units)
+
+    def _property_draws(self) -> tuple[str, np.ndarray]:
+        """Which draws the properties' bands are made from."""
+        table, calibrated = self.model.misspecification, self.fit.calibrated
+        if table is None or table.properties_from == "posterior":
+            return "posterior", calibrated.reshape(-1, calibrated.shape[-1])
+        return table.properties_from, self.ensembles[table.properties_from].draws
+
     def _noise_at_mode(self) -> np.ndarray:
-        noise = self.loaded.prior.potential(jnp.asarray(self.fit.modes[0].mode.z)).noise
-        return np.concatenate([np.asarray(one) for one in (noise.energy, noise.forces, noise.stress)])
+        return np.asarray(self.loaded.prior.potential(jnp.asarray(self.fit.modes[0].mode.z)).noise.by_kind())
 
     def _scores(self) -> xr.Dataset:
         """log p of each configuration at every 4th calibrated draw, predictions linearised at the mode."""

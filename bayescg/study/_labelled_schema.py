@@ -1,5 +1,7 @@
 """The model file of labelled configurations: energies, forces and stresses computed by another method."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ from bayescg.study._property_schema import PropertyTable
 from bayescg.study._schema import Count, NotNegative, Positive, PriorTable, Seed, Table, WholeNumber
 
 Quantity = Literal["energy", "forces", "stress"]
+EnsembleName = Literal["pops", "discrepancy", "bootstrap"]
 
 
 class ConfigurationsTable(Table):
@@ -28,6 +31,7 @@ class ConfigurationsTable(Table):
     group_key: str | None = None
     weight_key: str | None = None
     temperature_key: str | None = None
+    molecule_key: str | None = None
     start: Annotated[WholeNumber, Field(ge=0)] = 0
     stop: Count | None = None
     stride: Count = 1
@@ -88,8 +92,47 @@ class LabelledPredictionTable(Table):
     draws: Annotated[WholeNumber, Field(ge=20)] = 200
 
 
+class MisspecificationTable(Table):
+    """`[misspecification]`: ensembles of draws beside the posterior, for forms that can't say all labels at once.
+
+    `draws` are those of `pops` and `discrepancy`, `resamples` the data sets of `bootstrap`; `pops` says whether draws fill
+    the hypercube of the pointwise optima or are these optima. Bands of properties are made from `properties_from`.
+    """
+
+    ensembles: tuple[EnsembleName, ...] = Field(min_length=1)
+    draws: Annotated[WholeNumber, Field(ge=50)] = 500
+    resamples: Annotated[WholeNumber, Field(ge=50)] = 200
+    pops: Literal["hypercube", "optima"] = "hypercube"
+    properties_from: Literal["posterior", "pops", "discrepancy", "bootstrap"] = "posterior"
+
+    @model_validator(mode="after")
+    def _what_is_made(self) -> "MisspecificationTable":
+        twice = sorted({name for name in self.ensembles if self.ensembles.count(name) > 1})
+        if twice:
+            raise ValueError(f"ensembles names '{twice[0]}' twice; name it once")
+        if self.properties_from not in ("posterior", *self.ensembles):
+            raise ValueError(
+                f"properties_from is '{self.properties_from}', which ensembles does not name; add it there, or choose from"
+                f" {', '.join(('posterior', *self.ensembles))}"
+            )
+        for key, name in (("pops", "pops"), ("resamples", "bootstrap")):
+            if key in self.model_fields_set and name not in self.ensembles:
+                raise ValueError(f"`{key}` belongs to '{name}' in ensembles; add it there or remove the key")
+        return self
+
+
 class LabelledModelFile(Table):
-    """A whole `model.toml` of labelled configurations."""
+    """A whole `model.toml` of labelled configurations.
+
+    Example:
+        >>> model = LabelledModelFile.model_validate({
+        ...     "title": "Argon", "units": "metal", "data": {"configurations": ["dimer.extxyz"], "use": ["energy"]},
+        ...     "potential": {"lj": {"kind": "lennard-jones", "epsilon": 0.01, "sigma": 3.4, "cutoff": 8.0}},
+        ...     "noise": {"energy": {"known": 0.001}},
+        ... })
+        >>> model.potential["lj"].convention
+        'shifted'
+    """
 
     title: str
     units: Literal["metal", "real", "gromacs", "lj"]
@@ -99,6 +142,7 @@ class LabelledModelFile(Table):
     noise: dict[Quantity, NoiseTable] = Field(min_length=1)
     likelihood: LikelihoodTable = LikelihoodTable()
     inference: LabelledInferenceTable = LabelledInferenceTable()
+    misspecification: MisspecificationTable | None = None
     prediction: LabelledPredictionTable = LabelledPredictionTable()
     property: dict[str, PropertyTable] = {}
 
@@ -117,6 +161,21 @@ class LabelledModelFile(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _ensembles_of_what_is_asked(self) -> "LabelledModelFile":
+        if self.misspecification is None:
+            return self
+        if self.likelihood.family != "gaussian" or self.likelihood.power != 1.0:
+            raise ValueError(
+                "[misspecification] makes its ensembles about the mode with Gaussian noise and power 1; remove"
+                " likelihood.family and likelihood.power, or remove [misspecification]"
+            )
+        if self.misspecification.properties_from != "posterior" and not self.property:
+            raise ValueError(
+                "misspecification.properties_from is given, but no [property.NAME]; add one or remove the key"
+            )
+        return self
+
 
 def configuration_path(name: str, model_path: Path) -> Path:
     """The file of a name in `data.configurations`, environment variables put in.
@@ -124,10 +183,8 @@ def configuration_path(name: str, model_path: Path) -> Path:
     Raises:
         KeyError: a variable that is not set, by its name.
     """
-    import os
-    import re
 
-    def value(match: "re.Match[str]") -> str:
+    def value(match: re.Match[str]) -> str:
         return os.environ[match[1] or match[2]]
 
     return model_path.parent / re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, name)

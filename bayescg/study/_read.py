@@ -19,6 +19,18 @@ def read_model_file(path: Path) -> tuple[ModelFile | LabelledModelFile, str]:
 
     Raises:
         InputError: one line that names file, key, what was found and what is expected.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> text = 'title = "Argon"\\nunits = "metal"\\ndata.configurations = ["a.extxyz"]\\nnoise = {}'
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "model.toml"
+        ...     _ = file.write_text(text)
+        ...     try:
+        ...         read_model_file(file)
+        ...     except InputError as error:
+        ...         print(str(error).removeprefix(f"{file}: "))
+        key 'potential' is missing: add it (and 1 more)
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ class Study:
 
     def __init__(self, model: ModelFile | LabelledModelFile, text: str, path: Path):
         self.model, self.text, self.path = model, text, path
-        self.pipeline: Pipeline[Any]
+        self.pipeline: Pipeline[Any, Any]
         if isinstance(model, LabelledModelFile):
             labelled = LabelledPipeline(model, text, path)
             self.pipeline, self.units = labelled, labelled.units

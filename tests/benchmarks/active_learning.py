@@ -20,10 +20,9 @@ import numpyro.distributions as dist
 
 jax.config.update("jax_enable_x64", True)
 
-from bayescg.analysis import spreads_after_labelling  # noqa: E402
+from bayescg.analysis import configuration_information, spreads_after_labelling  # noqa: E402
 from bayescg.data import get_unit_system, read_configurations  # noqa: E402
-from bayescg.inference import NoiseScale, label_rows, labelled_data, labelled_prior  # noqa: E402
-from bayescg.inference._linearised import parameter_vector  # noqa: E402
+from bayescg.inference import NoiseScale, labelled_data, labelled_prior, white_rows  # noqa: E402
 from bayescg.physics import Bulk, Crystal, ElasticConstants, StillingerWeber  # noqa: E402
 
 POOL = (
@@ -57,37 +56,21 @@ class Setting:
         value = lambda z: elastic.evaluate(self.prior.potential(z).potential).values[place]  # noqa: E731
         self.property = eqx.filter_jit(jax.value_and_grad(value))
         self.true_value = float(elastic.evaluate(truth).values[place])
-        hessian = jax.hessian(self.prior.log_density)(jnp.zeros(self.prior.size))
-        self.prior_precision = -np.asarray(hessian)
-        self.prior_slope = jax.jit(jax.grad(self.prior.log_density))
-
-    def rows(self, z):
-        """Whitened residuals and slopes by the coordinates of the whole pool, and whose they are."""
-        rows = label_rows(self.prior.potential(jnp.asarray(z)).potential, self.data)
-        by_z = np.asarray(
-            jax.jacobian(lambda p: parameter_vector(self.prior.potential(p).potential))(jnp.asarray(z))
-        )
-        n_groups = len(self.data.groups)
-        sigma = np.repeat([self.noise["energy"], self.noise["forces"], 1.0], n_groups)[rows.kind]
-        return rows.residual / sigma, (rows.jacobian @ by_z) / sigma[:, None], rows.configuration
 
     def refit(self, z, labelled, steps=8):
         """Gauss–Newton from the last mode on the labelled cells; mode, precision, and each cell's information."""
         for _ in range(steps):
-            residual, slopes, owner = self.rows(z)
-            mine = np.isin(owner, labelled)
-            precision = self.prior_precision + slopes[mine].T @ slopes[mine]
-            step = np.linalg.solve(
-                precision, np.asarray(self.prior_slope(jnp.asarray(z))) - slopes[mine].T @ residual[mine]
-            )
+            rows = white_rows(self.prior, z, self.data)
+            mine = np.isin(rows.configuration, labelled)
+            slopes = rows.jacobian[mine]
+            precision = rows.prior_precision + slopes.T @ slopes
+            step = np.linalg.solve(precision, rows.prior_score - slopes.T @ rows.residual[mine])
             z = z + np.clip(step, -0.1, 0.1)
             if step @ precision @ step < 1e-4:
                 break
-        residual, slopes, owner = self.rows(z)
-        information = np.stack(
-            [slopes[owner == k].T @ slopes[owner == k] for k in range(self.data.n_configurations)]
-        )
-        return z, self.prior_precision + information[labelled].sum(axis=0), information
+        information = configuration_information(self.prior, z, self.data)
+        prior_precision = white_rows(self.prior, z, self.data).prior_precision
+        return z, prior_precision + information[labelled].sum(axis=0), information
 
 
 def learn(setting: Setting, order: np.ndarray | None) -> tuple[list[float], list[float]]:

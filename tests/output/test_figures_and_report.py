@@ -301,3 +301,14 @@ def test_results_that_cannot_be_read_are_named(tmp_path, result):
     tree.to_netcdf(tmp_path / "posterior.nc", engine="netcdf4")
     with pytest.raises(InputError, match="update bayescg"):
         open_result(tmp_path)
+
+
+def test_a_result_is_read_whole(tmp_path):
+    """A variable that is called like a group too: nothing opens the file again."""
+    group = xr.Dataset({"coverage": ("level", [0.5, 0.9])})
+    tree = xr.DataTree.from_dict({"coverage": group, "posterior": xr.Dataset({"a": ("draw", [1.0])})})
+    tree.attrs["schema_version"] = 1
+    tree.to_netcdf(tmp_path / "posterior.nc", engine="netcdf4")
+    read = open_result(tmp_path)
+    (tmp_path / "posterior.nc").unlink()
+    assert read["coverage"]["coverage"].values.tolist() == [0.5, 0.9]

@@ -15,6 +15,7 @@ from bayescg.physics import (
     FinnisSinclair,
     InteratomicPotential,
     LinearSymmetry,
+    LongRangeCoulomb,
     SpeciesEnergies,
     StillingerWeber,
 )
@@ -54,7 +55,7 @@ def test_an_ensemble_has_the_mean_parameters_the_draws_and_a_manifest(tmp_path):
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["posterior"] == "calibrated:\n sandwich" and manifest["provenance"]["seed"] == 3
     assert manifest["terms"][0]["style"] == "sw" and manifest["terms"][0]["package"] == "MANYBODY"
-    assert [p["potential"] for p in manifest["potentials"]][:2] == ["posterior mean parameters", "draw 0"]
+    assert [p["potential"] for p in manifest["potentials"]][:2] == ["mean parameters of the draws", "draw 0"]
     for potential in manifest["potentials"]:
         assert potential["constants"] == {"Si": -1.25}
         for file in potential["files"]:
@@ -89,6 +90,12 @@ def symmetry() -> LinearSymmetry:
     ("make", "message"),
     [
         (symmetry, "LinearSymmetry has no pair style in LAMMPS; run it in ASE with PosteriorCalculator"),
+        (
+            lambda: LongRangeCoulomb(
+                [1.0], species=("Na", "Cl"), formulas=("NaCl",), cutoff=5.0, coulomb=14.4
+            ),
+            "long-range Coulomb belongs to the LAMMPS script",
+        ),
         (lambda: SpeciesEnergies([1.0], species=("Si",)), "nothing for LAMMPS to compute"),
         (lambda: splines_with(60), "fewer spline functions"),
         (

@@ -76,6 +76,23 @@ def crystal(lattice: str, constant: float, repeats: tuple[int, int, int], disord
     return {"cell": cell.round(4).tolist(), "positions": positions.round(4).tolist()}
 
 
+def water(n: tuple[int, int, int], spacing: float, seed: int) -> dict:
+    """Cell, positions [Å] and molecules of a sheared box of water, three atoms turned at random on each lattice point."""
+    rng = np.random.default_rng(seed)
+    lengths = spacing * np.array(n)
+    cell = np.diag(lengths) + np.array(
+        [[0, 0, 0], [0.06 * lengths[0], 0, 0], [-0.04 * lengths[0], 0.05 * lengths[1], 0]]
+    )
+    shape = np.array([[0.0, 0.0, 0.0], [0.8165, 0.5774, 0.0], [-0.8165, 0.5774, 0.0]])
+    atoms = []
+    for corner in np.ndindex(*n):
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        atoms.append(np.array(corner) / n @ cell + shape @ turn.T + rng.normal(0.0, 0.04, (3, 3)))
+    positions = (np.concatenate(atoms) @ np.linalg.inv(cell) % 1.0) @ cell
+    molecules = np.repeat(np.arange(1, len(atoms) + 1), 3).tolist()
+    return {"cell": cell.round(4).tolist(), "positions": positions.round(4).tolist(), "molecules": molecules}
+
+
 def finnis_sinclair_table(path: Path) -> None:
     """eam/fs of W and Ta (Finnis and Sinclair 1984) with an invented W–Ta pair."""
     strengths = (2.591061, 1.896373)
@@ -236,6 +253,27 @@ def cases(folder: Path) -> dict[str, dict]:
             "yukawa 0.4 6.0",
             [f"{p} {14.399645 * q!r}" for p, q in (("1 1", 0.81), ("1 2", -1.08), ("2 2", 1.44))],
         ),
+        "long_range": pairs(
+            salt,
+            "coul/long 6.0",
+            ["* *"],
+            "set type 1 charge 0.9",
+            "set type 2 charge -0.9",
+            "pair_modify table 20 tabinner 1.0",  # without tables LAMMPS' erfc is a polynomial, good to 1e-7
+            "kspace_style ewald 1e-13",
+        ),
+        "molecules": pairs(
+            water((2, 2, 1), 3.4, 7),
+            "lj/cut/coul/long 5.0 6.0",
+            ["1 1 0.006738 3.1655", "1 2 0.004 2.2", "2 2 0.002 1.5"],
+            "set type 1 charge -0.82",
+            "set type 2 charge 0.41",
+            "pair_modify shift yes table 20 tabinner 0.5",
+            "special_bonds lj/coul 0 0 0",
+            "kspace_style ewald 1e-13",
+            species=("O", "H"),
+            pattern="122",
+        ),
         "tersoff_si": file(silicon, "tersoff", "si.tersoff", ("Si",), "1"),
         "tersoff_si_1988": file(silicon, "tersoff", "si88.tersoff", ("Si",), "1"),
         "tersoff_sic": file(carbide, "tersoff", "sic.tersoff", ("C", "Si"), "12"),
@@ -252,14 +290,27 @@ def run(case: dict) -> dict:
     engine = lammps(cmdargs=["-screen", "none", "-log", "none"])
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = case["cell"]
     types = alternating(len(case["positions"]), case["pattern"])
-    charged = "charmm" in case["commands"][0]
+    charged, molecules = "coul" in case["commands"][0], np.array(case.get("molecules", []))
+    style = "full" if len(molecules) else "charge" if charged else "atomic"
+    bonds = "bond/types 1 extra/bond/per/atom 4 extra/special/per/atom 8" if len(molecules) else ""
     engine.commands_string(
-        f"units metal\natom_style {'charge' if charged else 'atomic'}\natom_modify map array\nbox tilt large\n"
+        f"units metal\natom_style {style}\natom_modify map array\nbox tilt large\n"
         f"region box prism 0 {lx} 0 {ly} 0 {lz} {xy} {xz} {yz}\n"
-        f"create_box {len(case['species'])} box\nmass * 1.0\n"
+        f"create_box {len(case['species'])} box {bonds}\nmass * 1.0\n"
     )
     for kind, (x, y, z) in zip(types, case["positions"]):
         engine.command(f"create_atoms {kind} single {x} {y} {z} units box")
+    joined = (
+        [(i + 1, j + 1) for i, j in np.argwhere(np.triu(molecules[:, None] == molecules, 1))]
+        if len(molecules)
+        else []
+    )
+    if joined:  # bonds without energy, between all atoms of a molecule; their making needs a pair style
+        engine.commands_string("bond_style zero\nbond_coeff 1\npair_style zero 7.0\npair_coeff * *")
+        for i, j in joined:
+            engine.command(
+                f"create_bonds single/bond 1 {i} {j} special {'yes' if (i, j) == joined[-1] else 'no'}"
+            )
     engine.commands_string("\n".join([*case["commands"], "neighbor 0.5 bin", "run 0"]))
     assert engine.get_natoms() == len(types)
     order = np.argsort(engine.numpy.extract_atom("id")[: len(types)])
@@ -277,9 +328,12 @@ def main(path: Path) -> None:
         answers = {}
         for name, case in cases(Path(folder)).items():
             commands = [command.replace(f"{folder}/", "") for command in case["commands"]]
-            kept = {key: case[key] for key in ("cell", "positions", "species")}
+            kept = {key: case[key] for key in ("cell", "positions", "species", "molecules") if key in case}
             answers[name] = {**kept, "commands": commands, **run(case)}
         answers["body_splines"] |= {name: values.tolist() for name, values in spline_coefficients().items()}
+        case = cases(Path(folder))["molecules"]
+        case["commands"].append("special_bonds lj 0 0 0 coul 1 1 1")
+        answers["molecules"]["energy_with_own_charges"] = run(case)["energy"]
         version = lammps(cmdargs=["-screen", "none", "-log", "none"]).version()
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(answer)}" for name, answer in answers.items())
     path.write_text(f'{{"lammps": {version},\n"cases": {{\n{lines}\n}}}}\n')

@@ -133,6 +133,19 @@ def test_splines_approach_a_formula(disordered):
     np.testing.assert_allclose(ours.forces, theirs.forces, atol=0.02 * np.abs(theirs.forces).max())
 
 
+def test_splines_of_a_density_that_turns_negative_stay_positive():
+    """Iron's cubic density falls below 0 at short distance; coefficients are positive parameters all the same."""
+    iron = FinnisSinclair.published("Fe")
+    found = EmbeddedSplines.fitted(
+        iron, knots=tuple(np.linspace(1.2, 3.569745, 12)), density_knots=tuple(np.linspace(0.0, 5.0, 8) ** 2)
+    )
+    assert np.all(found.density_coefficients > 0.0)
+    r = jnp.linspace(2.2, 3.4, 30)
+    none = jnp.zeros(30, int)
+    theirs = iron.density(r, none, none)
+    np.testing.assert_allclose(found.density(r, none, none), theirs, atol=0.05 * float(theirs.max()))
+
+
 def test_the_two_freedoms_of_the_functions(disordered):
     """Densities may be scaled with the embedding's knots; a linear term may move from F into φ."""
     potential = splines()

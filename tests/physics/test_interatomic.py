@@ -17,6 +17,7 @@ from bayescg.physics._environment import deformed, environments_of, in_data_orde
 from bayescg.physics._finnis_sinclair import FinnisSinclair
 from bayescg.physics._ionic_pairs import BuckinghamPairs, ScreenedCoulomb
 from bayescg.physics._johnson import Johnson
+from bayescg.physics._long_range_coulomb import LongRangeCoulomb
 from bayescg.physics._pair_forms import GaussianPairs, LennardJonesPairs, MiePairs, MorsePairs
 from bayescg.physics._symmetry_functions import SymmetryFunctions
 from bayescg.physics._symmetry_potentials import LinearSymmetry, NeuralSymmetry
@@ -91,6 +92,9 @@ CONSTRUCTORS = {
     "buckingham": lambda: smooth(BuckinghamPairs, 1500.0, [0.3, 0.31, 0.32], [10.0, 20.0, 30.0], core=1.5),
     "gaussian": lambda: smooth(GaussianPairs, [[0.5, -0.2]] * 3, [[2.0, 3.0]] * 3, [[0.5, 0.6]] * 3),
     "coulomb": lambda: smooth(ScreenedCoulomb, [0.8, -1.1], 2.0, coulomb=14.4),
+    "long_range_coulomb": lambda: LongRangeCoulomb(
+        [0.8, -1.1], formulas=(), coulomb=14.4, species=AB, cutoff=6.0, accuracy=1e-11
+    ),
     "tersoff": tersoff,
     "tersoff_mixture": tersoff_mixture,
     "johnson": lambda: Johnson(
@@ -107,6 +111,7 @@ EVERY = pytest.mark.parametrize("name", CONSTRUCTORS)
 NOT_SMOOTH = {
     "finnis_sinclair": "its embedding has a square root's slope where the first neighbour comes in",
     "johnson": "its embedding has a power's slope where the first neighbour comes in",
+    "long_range_coulomb": "it reaches beyond every cutoff and needs periodic configurations",
 }
 
 STEP = 1e-5
@@ -275,7 +280,7 @@ def test_deformed_batches_are_those_of_deformed_crystals(name):
 def test_filling_up_changes_nothing(name):
     potential = CONSTRUCTORS[name]()
     items = variants(len(potential.species))
-    lonely = (np.array([[0.0, 0.0, 0.0]]), np.zeros(1, int), 40.0 * np.eye(3))
+    lonely = (np.array([[0.0, 0.0, 0.0]]), np.zeros(1, int), 12.5 * np.eye(3))
     dense = tuple(x * (0.92 if i != 1 else 1) for i, x in enumerate(items["doubled"]))
     found = batches(potential, [lonely, items["base"], dense], n_widths=1)
     together = in_data_order(found, [jax.jit(predict)(potential, batch) for batch in found])
@@ -290,7 +295,7 @@ def test_filling_up_changes_nothing(name):
 @EVERY
 def test_every_parameter_has_an_effect_and_gradients_are_finite(name):
     potential = CONSTRUCTORS[name]()
-    lonely = (np.array([[0.0, 0.0, 0.0]]), np.zeros(1, int), 40.0 * np.eye(3))
+    lonely = (np.array([[0.0, 0.0, 0.0]]), np.zeros(1, int), 12.5 * np.eye(3))
     (batch,) = batches(potential, [variants(len(potential.species))["base"], lonely], n_widths=1)
     known = potential.parameter_values()
 

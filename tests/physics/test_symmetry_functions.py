@@ -132,9 +132,9 @@ def test_a_lonely_atom_has_finite_derivatives():
 def test_standardised_functions_have_mean_0_and_spread_1():
     functions = functions_of(("C", "Si"))
     _, _, batch = cluster(12, ("C", "Si"), edge=5.0)
-    environment = (batch.vectors, batch.types, batch.neighbour_types)
-    centre, scale = standardisation(functions, *environment)
-    values = (functions(*environment) - jnp.asarray(centre)) / jnp.asarray(scale)
+    centre, scale = standardisation(functions, [batch])
+    found = functions(batch.vectors, batch.types, batch.neighbour_types)
+    values = (found - jnp.asarray(centre)) / jnp.asarray(scale)
     np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=1e-10)
     np.testing.assert_allclose(values.std(axis=0), 1.0, rtol=1e-8)
     weights = np.ones((2, functions.n_functions))

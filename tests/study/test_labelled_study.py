@@ -116,7 +116,8 @@ def test_report_writes_the_same_again(dimer, tmp_path):
 
 @pytest.mark.parametrize("system", ["metal", "gromacs"])
 def test_another_unit_system_gives_the_same_physics(dimer, system, tmp_path):
-    """Every stored number, uncertainties included, is the converted one: draws are the same ones."""
+    """Every stored number, uncertainties included, is the converted one: the mode and its curvature to rounding, which
+    chains amplify, so that draws agree within their Monte-Carlo error."""
     text = (MODELS / "argon-dimer" / "model.toml").read_text()
     energy, length = conversion("energy", "real", system), conversion("length", "real", system)
     for old, new in (
@@ -137,14 +138,20 @@ def test_another_unit_system_gives_the_same_physics(dimer, system, tmp_path):
     ours, theirs = open_result(dimer), open_result(tmp_path / "out")
     for name, factor in (("lj_epsilon", energy), ("lj_sigma", length)):
         one, other = ours["posterior"][name], theirs["posterior"][name]
-        assert other.mean() == pytest.approx(float(one.mean()) * factor, rel=1e-5)
-        assert other.std() == pytest.approx(float(one.std()) * factor, rel=1e-3)
+        sd = float(one.std()) * factor
+        assert float(other.mean()) == pytest.approx(float(one.mean()) * factor, abs=0.15 * sd)
+        assert float(other.std()) == pytest.approx(sd, rel=0.1)
         assert other.attrs["units"] == get_unit_system(system).unit(
             "energy" if factor == energy else "length"
         )
+    first, second = (tree["unconstrained"] for tree in (ours, theirs))
+    shift = np.log([energy, length])  # both priors are lognormal, in the order epsilon, sigma
+    np.testing.assert_allclose(second["map"], first["map"] + shift, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(second["laplace_covariance"], first["laplace_covariance"], rtol=1e-4)
     for quantity, factor in (("energy", energy), ("forces", energy / length)):
         one, other = (tree[f"labels/train/{quantity}"]["sd"].values for tree in (ours, theirs))
-        np.testing.assert_allclose(other, one * factor, rtol=1e-3, atol=1e-9 * factor)
+        # standard deviations of few draws with heavy tails; a factor that is forgotten is at least 4
+        np.testing.assert_allclose(other, one * factor, rtol=0.4, atol=1e-9 * factor)
 
 
 class Stop(Exception):

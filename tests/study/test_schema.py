@@ -62,6 +62,16 @@ def test_every_model_of_the_repository_is_valid(folder):
     build_prior(model, build_potential(model, path=HERE), get_unit_system(model.units), path=HERE)
 
 
+LABELLED = {
+    "title": 'title = "t"',
+    "units": 'units = "metal"',
+    "data": 'data = { configurations = ["x.extxyz"], use = ["energy"] }',
+    "noise": "noise = { energy = { known = 0.1 } }",
+    "potential": 'potential = { offset = { kind = "species-energies", energies = [0.0] } }',
+}
+"""What a snippet of a labelled model file may leave out."""
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/index.md", "docs/interatomic.md"])
 def test_snippets_of_the_documents_are_valid(document):
     """What a snippet leaves out of a whole model file is put around it."""
@@ -69,9 +79,12 @@ def test_snippets_of_the_documents_are_valid(document):
     assert snippets
     for snippet in snippets:
         tables = tomllib.loads(snippet)
-        if "configurations" in tables.get("data", {}):
-            model = parse_model_file(snippet, Path(document))
-            assert build_interatomic(model, ("Si",), path=HERE).parameters()
+        if document == "docs/interatomic.md" or "configurations" in tables.get("data", {}):
+            around = "".join(f"{text}\n" for key, text in LABELLED.items() if key not in tables)
+            model = parse_model_file(around + snippet, Path(document))
+            charges = [getattr(table, "charges", ()) for table in model.potential.values()]
+            species = tuple(sorted({symbol for named in charges for symbol in named})) or ("Si",)
+            assert build_interatomic(model, species, path=HERE).parameters()
             continue
         parts = [
             "" if "title" in tables else 'title = "t"\nunits = "gromacs"\ntemperature = 300.0\n',
