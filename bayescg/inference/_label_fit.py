@@ -1,20 +1,20 @@
 """The posterior of labelled data: modes, draws, and a width that counts configurations, not components."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference._bent import MOST_BENT, BentLabels
 from bayescg.inference._calibrate import spread_draws, symmetric_root
 from bayescg.inference._chains import draw_chains
 from bayescg.inference._checkpoint import Checkpoints
+from bayescg.inference._importance import Weighing, fitted_t_draws, smoothed_weights, systematic
 from bayescg.inference._labelled import EnergyForceStress, gaussian
 from bayescg.inference._linearised import (
     LabelRows,
@@ -44,8 +44,6 @@ FINITE_VARIANCE = 0.5
 """Pareto k̂ below which the weights' variance is finite; above, draws of a fitted t are tried."""
 FITTED_ROUNDS = 2
 """How often a t is fitted to weighted draws."""
-FITTED_T = 5.0
-"""Its degrees of freedom."""
 LARGEST_SPREAD = 3.0
 """Standard deviation of the log weights beyond which they are not tried."""
 KHAT_LIMIT = 0.7
@@ -374,26 +372,26 @@ class LabelFitter:
         rng = np.random.default_rng([self.settings.seed, 3])
         draws = self._nuts(best.surrogate, best.mode, "expanded")
         flat = draws.z.reshape(-1, draws.z.shape[-1])
-        weighing = _Weighing(functools.partial(self._gaps, best.surrogate), flat)
+        weighing = Weighing(functools.partial(self._gaps, best.surrogate), flat)
         order = rng.permutation(len(flat))
         if weighing.constant(order[: self.settings.n_checks]):
             return draws, 0.0, "linear", 0.0
         if weighing.spread(order[:FEWEST_POINTS]) < LARGEST_SPREAD:
             whitened = np.linalg.solve(symmetric_root(best.mode.covariance), (flat - best.mode.z).T).T
             values, error = smooth_values(weighing, whitened, order=order)
-            weights, khat = _smoothed_weights(values)
+            weights, khat = smoothed_weights(values)
             found = [(khat, flat, weights, error)]
             if khat > FINITE_VARIANCE:
                 for _ in range(FITTED_ROUNDS):
                     flat, log_proposal = fitted_t_draws(flat, weights, n=len(flat), rng=rng)
-                    weights, khat = _smoothed_weights(self._exact(flat) - log_proposal)
+                    weights, khat = smoothed_weights(self._exact(flat) - log_proposal)
                     found.append((khat, flat, weights, 0.0))
                     if khat < KHAT_LIMIT:
                         break
             last_is_sound = found[-1][0] < KHAT_LIMIT
             khat, flat, weights, error = found[-1] if last_is_sound else min(found, key=lambda one: one[0])
             if khat < KHAT_LIMIT:
-                mended = flat[_systematic(weights, rng)].reshape(draws.z.shape)
+                mended = flat[systematic(weights, rng)].reshape(draws.z.shape)
                 return draws._replace(z=mended), khat, "expanded and reweighted", error
         return self._nuts(self.likelihood, best.mode, "exact"), np.nan, "exact", 0.0
 
@@ -404,6 +402,7 @@ class LabelFitter:
         return self._exact(points) - self._densities(surrogate, points)
 
     def _exact(self, points: Float[np.ndarray, "draw coordinate"]) -> Float[np.ndarray, " draw"]:
+        """Exact log density."""
         return self._densities(self.likelihood, points)
 
     def _densities(
@@ -411,7 +410,12 @@ class LabelFitter:
     ) -> Float[np.ndarray, " draw"]:
         """Log densities, a fixed number of draws at a time, so that one compilation serves all."""
         parts = []
+        told = len(points) > 10 * DRAWS_AT_ONCE
+        if told:
+            self.progress.stage("weighing draws", total=len(points), unit="draws")
         for first in range(0, len(points), DRAWS_AT_ONCE):
+            if told:
+                self.progress.update(first)
             some = points[first : first + DRAWS_AT_ONCE]
             at = jnp.asarray(np.resize(some, (DRAWS_AT_ONCE, points.shape[1])))
             parts.append(np.asarray(self._log_densities(at, likelihood))[: len(some)])
@@ -485,28 +489,6 @@ class LabelFitter:
         return (covariance + covariance.T) / 2.0, max(3.0, 1.5 * (n - 1.0)), few
 
 
-class _Weighing:
-    """Log importance weights of draws, each computed once."""
-
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray], points: np.ndarray):
-        self.function, self.points = function, points
-        self.known = np.full(len(points), np.nan)
-
-    def __call__(self, draws: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
-        missing = draws[np.isnan(self.known[draws])]
-        self.known[missing] = self.function(self.points[missing])
-        return self.known[draws]
-
-    def constant(self, draws: Int[np.ndarray, " some"]) -> bool:
-        """Whether they are the same up to rounding."""
-        values = self(draws)
-        return bool(np.ptp(values) < 1e-6 * max(1.0, np.max(np.abs(values))) + 1e-6)
-
-    def spread(self, draws: Int[np.ndarray, " some"]) -> float:
-        """Their standard deviation."""
-        return float(np.std(self(draws)))
-
-
 def _positive_part(matrix: np.ndarray) -> np.ndarray:
     eigenvalues, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
     return (vectors * np.maximum(eigenvalues, 0.0)) @ vectors.T
@@ -516,56 +498,6 @@ def _same(first: Mode, second: Mode) -> bool:
     """Whether two maxima are one, to a tenth of a standard deviation."""
     step = second.z - first.z
     return bool(step @ np.linalg.solve(first.covariance, step) < 0.01 * len(step))
-
-
-def _smoothed_weights(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
-    """Pareto-smoothed importance weights, normalised, and k̂."""
-    from arviz_stats.base import array_stats
-
-    log_weights, khat = array_stats.psislw(-log_ratio)[:2]
-    weights = np.exp(log_weights - np.max(log_weights))
-    return weights / weights.sum(), float(khat)
-
-
-def fitted_t_draws(
-    draws: Float[np.ndarray, "draw coordinate"],
-    weights: Float[np.ndarray, " draw"],
-    *,
-    n: int,
-    rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, "draw coordinate"], Float[np.ndarray, " draw"]]:
-    """Draws of the multivariate t with the mean and the covariance (as scale) of weighted draws.
-
-    Args:
-        draws: what it is fitted to.
-        weights: theirs, normalised.
-        n: number of draws.
-        rng: random numbers.
-
-    Returns:
-        The draws and their log densities, up to a constant.
-
-    References:
-        Cappé et al. (2008), doi:10.1007/s11222-008-9059-x: adaptive importance sampling.
-    """
-    mean = weights @ draws
-    centred = draws - mean
-    root = np.linalg.cholesky((weights[:, None] * centred).T @ centred)
-    normal = rng.normal(size=(n, len(mean)))
-    stretch = np.sqrt(FITTED_T / rng.chisquare(FITTED_T, size=n))
-    square = np.sum(normal**2, axis=1) * stretch**2
-    log_density = -0.5 * (FITTED_T + len(mean)) * np.log1p(square / FITTED_T)
-    return mean + stretch[:, None] * (normal @ root.T), log_density
-
-
-def _systematic(weights: Float[np.ndarray, " draw"], rng: np.random.Generator) -> Int[np.ndarray, " draw"]:
-    """As many indices as weights, each as often as its weight says, in order.
-
-    Copies of a draw stay neighbours and chains stay together, so that the effective number of the resampled draws
-    counts the weights and the chains' autocorrelation alike.
-    """
-    positions = (rng.uniform() + np.arange(len(weights))) / len(weights)
-    return np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
 
 
 class Tempering(NamedTuple):

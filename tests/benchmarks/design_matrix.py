@@ -1,6 +1,6 @@
 """Seconds and memory of the linear 2+3-body splines on 364 tantalum cells: neighbours, design matrix, closed form.
 
-    python tests/benchmarks/design_matrix.py ../shared/data/dft/maml_Ta.extxyz.gz
+    python tests/benchmarks/design_matrix.py FOLDER/maml_Ta.extxyz.gz
 
 14 functions of pair distances between 2.0 and 5.5 Å and 166 of triangles within 4.5 Å (6 of each side, 8 of the
 opposite one); rows of energies, forces and stresses, weighted by 5 meV per atom, 0.2 eV/Å and 0.02 eV/Å³. The first

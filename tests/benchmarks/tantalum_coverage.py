@@ -1,6 +1,6 @@
 """Coverage of bands about 2+3-body splines for tantalum on groups of configurations that they were not fitted to.
 
-    python tests/benchmarks/tantalum_coverage.py ../shared/data/dft/maml_Ta.extxyz.gz
+    python tests/benchmarks/tantalum_coverage.py FOLDER/maml_Ta.extxyz.gz
 
 Or with the path in BAYESCG_DATA. 364 cells of density-functional theory (54 atoms of melts and crystals at high
 temperature, strained cells, surfaces); each group is held out in turn and the splines are fitted to the others, all

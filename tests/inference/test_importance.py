@@ -5,7 +5,7 @@ import pytest
 from arviz_stats.base import array_stats
 from scipy.stats import multivariate_t
 
-from bayescg.inference._label_fit import _systematic, fitted_t_draws
+from bayescg.inference._importance import fitted_t_draws, smoothed_weights, systematic
 from bayescg.inference._response_surface import LARGEST_ERROR, smooth_values, surface_points
 
 ORDER = np.arange(3000)
@@ -91,7 +91,7 @@ def test_resampled_draws_tell_how_many_they_are_worth():
     draws = rng.normal(size=8000)
     weights = np.exp(tilt * draws)
     weights /= weights.sum()
-    resampled = draws[_systematic(weights, rng)].reshape(4, 2000)
+    resampled = draws[systematic(weights, rng)].reshape(4, 2000)
     exact = len(draws) * np.exp(-(tilt**2)) / (1.0 + tilt**2)
     effective = float(array_stats.ess(resampled, chain_axis=0, draw_axis=1, method="mean"))
     assert effective == pytest.approx(exact, rel=0.35)
@@ -100,7 +100,7 @@ def test_resampled_draws_tell_how_many_they_are_worth():
 
 def test_systematic_resampling_takes_each_as_often_as_its_weight_says():
     weights = np.array([0.1, 0.4, 0.0, 0.5])
-    picked = _systematic(np.repeat(weights, 25) / 25.0, np.random.default_rng(0)) // 25
+    picked = systematic(np.repeat(weights, 25) / 25.0, np.random.default_rng(0)) // 25
     np.testing.assert_allclose(np.bincount(picked, minlength=4) / 100.0, weights, atol=0.0101)
 
 
@@ -127,3 +127,11 @@ def test_a_fitted_t_mends_what_its_own_weights_say():
     weights /= weights.sum()
     assert 1.0 / np.sum(weights**2) > 4000
     np.testing.assert_allclose(np.sqrt(weights @ draws**2), 1.0, rtol=0.06)
+
+
+def test_draws_that_are_not_finite_have_no_weight():
+    log_ratio = np.random.default_rng(0).normal(size=1000)
+    log_ratio[:3] = [np.nan, -np.inf, np.inf]
+    weights, khat = smoothed_weights(log_ratio)
+    assert np.all(weights[:3] < 1e-15) and weights.sum() == pytest.approx(1.0) and khat < 0.7
+    assert smoothed_weights(np.full(100, np.nan))[1] == np.inf
