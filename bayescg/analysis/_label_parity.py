@@ -35,20 +35,9 @@ def label_residuals(
         `noise` (mean over the draws), `configuration`, `group`. Energies are per atom.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
-        >>> atoms = SpeciesEnergies([-11.5], species=("Ta",))
-        >>> prior = labelled_prior(
-        ...     atoms, {"offset_energies": dist.Normal(-11.5, 1.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
-        ... )
+        >>> from bayescg.inference import example_labels
+        >>> from bayescg.data import get_unit_system
+        >>> atoms, data, prior = example_labels()
         >>> draws = -11.7 + 0.07 * np.random.default_rng(0).normal(size=(200, 1))
         >>> rows = label_residuals(prior, draws, data, units=get_unit_system("metal"))["energy"]
         >>> sorted(rows["residual"].values.round(1).tolist()), rows["sd"].attrs["units"]

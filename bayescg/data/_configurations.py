@@ -102,7 +102,9 @@ class Configurations:
         put(self, "cell", per_configuration(self.cell, (n, 3, 3), "cell"))
         if self.molecules:
             same_length(self.molecules, n, "molecules")
-            put(self, "molecules", tuple(self._molecules(m, k) for k, m in enumerate(self.molecules)))
+            meaning = "the label of each atom's molecule"
+            labels = (self._whole_numbers(m, k, "molecules", meaning) for k, m in enumerate(self.molecules))
+            put(self, "molecules", tuple(labels))
         forces = self.forces or (None,) * n
         same_length(forces, n, "forces")
         put(self, "forces", tuple(self._forces(f, k) for k, f in enumerate(forces)))
@@ -122,29 +124,24 @@ class Configurations:
             check_range(values, name, least=least, may_be_absent=bool(np.isnan(absent)))
             put(self, name, values)
 
-    def _types(self, values: ArrayLike, k: int) -> Integers:
+    def _whole_numbers(self, values: ArrayLike, k: int, name: str, meaning: str) -> Integers:
         array = np.array(values)
         if array.shape != self.positions[k].shape[:1] or not np.issubdtype(array.dtype, np.integer):
             raise InputError(
-                f"configurations: types of configuration {k} have shape {array.shape} and dtype {array.dtype}; "
-                f"expected {len(self.positions[k])} integers, one per atom"
+                f"configurations: {name} of configuration {k} have shape {array.shape} and dtype {array.dtype}; "
+                f"expected {len(self.positions[k])} integers, {meaning}"
             )
+        return frozen(array.astype(np.int64))
+
+    def _types(self, values: ArrayLike, k: int) -> Integers:
+        array = self._whole_numbers(values, k, "types", "one per atom")
         if array.min() < 0 or array.max() >= len(self.species):
             wrong = int(array.min() if array.min() < 0 else array.max())
             raise InputError(
                 f"configurations: configuration {k} has an atom of species index {wrong}; expected 0 to "
                 f"{len(self.species) - 1} ({', '.join(self.species)}), so list the missing species"
             )
-        return frozen(array.astype(np.int64))
-
-    def _molecules(self, values: ArrayLike, k: int) -> Integers:
-        array = np.array(values)
-        if array.shape != self.positions[k].shape[:1] or not np.issubdtype(array.dtype, np.integer):
-            raise InputError(
-                f"configurations: molecules of configuration {k} have shape {array.shape} and dtype {array.dtype}; "
-                f"expected {len(self.positions[k])} integers, the label of each atom's molecule"
-            )
-        return frozen(array.astype(np.int64))
+        return array
 
     def _forces(self, values: ArrayLike | None, k: int) -> Floats | None:
         if values is None:

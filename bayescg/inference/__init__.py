@@ -65,6 +65,7 @@ from bayescg.inference._label_bootstrap import Bootstrap as Bootstrap
 from bayescg.inference._label_bootstrap import bootstrap as bootstrap
 from bayescg.inference._linear_labels import LinearLabelFit as LinearLabelFit
 from bayescg.inference._linear_labels import LinearLabels as LinearLabels
+from bayescg.inference._example_labels import example_labels as example_labels
 from bayescg.inference._pops import Hypercube as Hypercube
 from bayescg.inference._pops import PointwiseOptima as PointwiseOptima
 from bayescg.inference._pops import hypercube as hypercube

@@ -19,6 +19,7 @@ from bayescg.inference._likelihood import ExactLikelihood
 from bayescg.inference._linearised import (
     COLUMNS_AT_ONCE,
     LabelRows,
+    from_squares,
     label_rows_of,
     parameter_vector,
     with_parameter_vector,
@@ -98,10 +99,7 @@ class BentLabels(ExactLikelihood):
 
     def log_likelihood(self, model: LabelledModel) -> Float[Array, ""]:
         """η Σ log p."""
-        sigma = model.noise.by_kind()
-        squares = self.sums_of_squares(model.potential)
-        values = squares / (2.0 * sigma**2) + self.count * (jnp.log(sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
-        return -self.power * jnp.sum(values)
+        return self.power * from_squares(self.sums_of_squares(model.potential), self.count, model)
 
 
 def _second_derivatives(

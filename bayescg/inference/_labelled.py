@@ -109,19 +109,13 @@ class LabelledData(eqx.Module):
 
     Example:
         >>> import numpy as np
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
+        >>> from bayescg.inference import example_labels
+        >>> atoms, data, _ = example_labels()
         >>> data.n_configurations, data.groups, data.counts  # energies, force and stress components
         (2, ('all',), ((2,), (0,), (0,)))
-        >>> residuals, = data.residuals(SpeciesEnergies([-11.7], species=("Ta",)))
+        >>> residuals, = data.residuals(atoms)
         >>> np.sort(residuals.energy).round(3).tolist()
-        [-0.1, 0.1]
+        [0.1, 0.3]
     """
 
     batches: tuple[LabelledBatch, ...]
@@ -298,15 +292,11 @@ class EnergyForceStress(ExactLikelihood):
         power: η, which multiplies the log likelihood; 1 unless one tempers it on purpose.
 
     Example:
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> likelihood = EnergyForceStress(labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",)))
-        >>> model = LabelledModel(SpeciesEnergies([-11.7], species=("Ta",)), Noise(*jnp.full((3, 1), 0.1)))
+        >>> from bayescg.inference import example_labels
+        >>> atoms, data, _ = example_labels()
+        >>> likelihood = EnergyForceStress(data)
+        >>> moved = atoms.with_parameters({"offset_energies": jnp.array([-11.7])})
+        >>> model = LabelledModel(moved, Noise(*jnp.full((3, 1), 0.1)))
         >>> likelihood.per_configuration(model).round(3).tolist()  # each one noise scale away
         [0.884, 0.884]
     """

@@ -41,22 +41,10 @@ def linearisation_error(
         The ratio; infinite where a prediction at a draw is not finite.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior, white_rows
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
-        >>> atoms = SpeciesEnergies(jnp.zeros(1), species=("Ta",))
-        >>> prior = labelled_prior(
-        ...     atoms, {"offset_energies": dist.Normal(0.0, 10.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
-        ... )
+        >>> from bayescg.inference import example_labels, white_rows
+        >>> atoms, data, prior = example_labels()
         >>> rows = label_rows(atoms, data)
-        >>> white = white_rows(prior, np.zeros(1), data, rows=rows)
+        >>> white = white_rows(prior, np.array([-11.5]), data, rows=rows)
         >>> linearisation_error(prior, white, np.array([[-11.0], [-12.0]]), data, rows=rows) < 1e-6
         True
     """

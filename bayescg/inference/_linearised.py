@@ -126,16 +126,9 @@ def label_rows(potential: InteratomicPotential, data: LabelledData) -> LabelRows
         InputError: a prediction or derivative that is not finite.
 
     Example:
-        >>> from bayescg.inference import labelled_data
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
-        >>> rows = label_rows(SpeciesEnergies([-11.5], species=("Ta",)), data)
+        >>> from bayescg.inference import example_labels
+        >>> atoms, data, _ = example_labels()
+        >>> rows = label_rows(atoms, data)
         >>> rows.residual[np.argsort(rows.configuration)].round(3).tolist(), rows.jacobian.tolist()
         ([0.3, 0.1], [[1.0], [1.0]])
     """
@@ -264,12 +257,26 @@ class LinearisedLabels(ExactLikelihood):
         return self.power * jnp.sum(self._row_values(model))
 
 
+def from_squares(
+    squares: Float[Array, " kind"], count: Float[Array, " kind"], model: LabelledModel
+) -> Float[Array, ""]:
+    """log p(labels | θ, σ) for Gaussian noise, by the weighted sum of squared residuals S_k of each quantity and group k,
+
+        log p = −Σ_k [S_k / (2σ_k²) + n_k log σ_k + (n_k / 2) log 2π].
+
+    Args:
+        squares: S.
+        count: n, summed weights.
+        model: gives σ.
+    """
+    sigma = model.noise.by_kind()
+    return -jnp.sum(squares / (2.0 * sigma**2) + count * (jnp.log(sigma) + 0.5 * jnp.log(2.0 * jnp.pi)))
+
+
 class QuadraticLabels(ExactLikelihood):
     """The same for Gaussian noise, its cost independent of the number of data.
 
-    With d = θ − θ₀ the weighted sum of squares of kind k is c_k + 2 b_k·d + dᵀ M_k d, and
-
-        log p = −Σ_k [(c_k + 2 b_k·d + dᵀ M_k d) / (2σ_k²) + n_k log σ_k + (n_k / 2) log 2π].
+    With d = θ − θ₀ the weighted sum of squares of kind k is c_k + 2 b_k·d + dᵀ M_k d.
 
     Attributes:
         origin: θ₀ [parameter].
@@ -329,7 +336,5 @@ class QuadraticLabels(ExactLikelihood):
 
     def log_likelihood(self, model: LabelledModel) -> Float[Array, ""]:
         """η Σ log p."""
-        sigma = model.noise.by_kind()
         squares = jnp.maximum(self.sums_of_squares(model.potential), 0.0)
-        values = squares / (2.0 * sigma**2) + self.count * (jnp.log(sigma) + 0.5 * jnp.log(2.0 * jnp.pi))
-        return -self.power * jnp.sum(values)
+        return self.power * from_squares(squares, self.count, model)

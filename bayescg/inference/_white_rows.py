@@ -156,20 +156,9 @@ def white_rows(
         InputError: a prior without parameters of the potential, or its derivatives not finite at z.
 
     Example:
-        >>> import numpy as np, jax.numpy as jnp, numpyro.distributions as dist
-        >>> from bayescg.data import Configurations, get_unit_system
-        >>> from bayescg.inference import NoiseScale, labelled_data, labelled_prior
-        >>> from bayescg.physics import SpeciesEnergies
-        >>> cells = Configurations(
-        ...     species=("Ta",), positions=(np.zeros((1, 3)),) * 2, types=(np.zeros(1, int),) * 2,
-        ...     cell=np.stack([3.3 * np.eye(3)] * 2), periodic=np.ones((2, 3), bool), units=get_unit_system("metal"),
-        ...     energy=np.array([-11.8, -11.6]),
-        ... )
-        >>> data = labelled_data(cells, cutoff=2.0, species=("Ta",), quantities=("energy",))
-        >>> atoms = SpeciesEnergies(jnp.zeros(1), species=("Ta",))
-        >>> prior = labelled_prior(
-        ...     atoms, {"offset_energies": dist.Normal(0.0, 10.0)}, noise={"energy": NoiseScale(known=0.1)}, data=data
-        ... )
+        >>> from bayescg.inference import example_labels
+        >>> import numpy as np
+        >>> atoms, data, prior = example_labels()
         >>> mode = white_rows(prior, np.zeros(1), data).at_mode()
         >>> round(float(mode.z[0]), 2), mode.jacobian.shape
         (-11.7, (2, 1))

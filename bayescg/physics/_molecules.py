@@ -54,9 +54,8 @@ def molecule_extent(
     order = np.argsort(labels, kind="stable")
     labels, apart = labels[order], apart[order]
     label, extent = -1, 0.0
-    for step in range(
-        1, int(np.max(np.bincount(molecule)))
-    ):  # pairs so many places apart in the sorted atoms
+    # pairs so many places apart among the sorted atoms
+    for step in range(1, int(np.max(np.bincount(molecule)))):
         together = labels[step:] == labels[:-step]
         squares = np.sum((apart[step:] - apart[:-step]) ** 2, axis=1) * together
         if squares.max() > extent**2:

@@ -1,12 +1,14 @@
 """Small studies written into a temporary folder: sites that rattle about a lattice, as frames or atomistic files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.io import write
 
 from bayescg.cli import main
 from bayescg.data import (
@@ -229,3 +231,23 @@ def compared_study(raw_study) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def labelled_study(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the folder of a study of labelled configurations: `labelled_study(text, file, images, changes)`.
+
+    The changes replace parts of the model file's text, each of which must stand there once.
+    """
+    folder = tmp_path / "study"
+    folder.mkdir()
+
+    def make(text: str, file: str, images: Sequence[Atoms], changes: dict[str, str] | None = None) -> Path:
+        for old, new in (changes or {}).items():
+            assert text.count(old) == 1, f"{old!r} is not in the model file exactly once"
+            text = text.replace(old, new)
+        (folder / "model.toml").write_text(text)
+        write(folder / file, list(images))
+        return folder
+
+    return make

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from bayescg.cli import main
 
@@ -58,19 +57,11 @@ def dimers(*, forces: bool = True, symbol: str = "Ar", energy: float | None = No
 
 
 @pytest.fixture
-def labelled(tmp_path: Path):
+def labelled(labelled_study):
     """Writes a study folder with a change in the model file."""
-    folder = tmp_path / "study"
-    folder.mkdir()
 
     def make(changes: dict[str, str] | None = None, images: list[Atoms] | None = None) -> Path:
-        text = MODEL
-        for old, new in (changes or {}).items():
-            assert text.count(old) == 1, f"{old!r} is not in the model file exactly once"
-            text = text.replace(old, new)
-        (folder / "model.toml").write_text(text)
-        write(folder / "dimers.extxyz", dimers() if images is None else images)
-        return folder
+        return labelled_study(MODEL, "dimers.extxyz", dimers() if images is None else images, changes)
 
     return make
 

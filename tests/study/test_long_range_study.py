@@ -8,7 +8,6 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from bayescg.data import get_unit_system, read_configurations
 from bayescg.errors import InputError
@@ -72,19 +71,11 @@ def crystals(*, symbols: str = "NaCl", atoms: int = 2, pbc: bool = True) -> list
 
 
 @pytest.fixture
-def study(tmp_path: Path):
+def study(labelled_study):
     """Writes a study folder with a change in the model file."""
-    folder = tmp_path / "study"
-    folder.mkdir()
 
     def make(changes: dict[str, str] | None = None, images: list[Atoms] | None = None) -> Path:
-        text = MODEL
-        for old, new in (changes or {}).items():
-            assert text.count(old) == 1
-            text = text.replace(old, new)
-        (folder / "model.toml").write_text(text)
-        write(folder / "salt.extxyz", crystals() if images is None else images)
-        return folder
+        return labelled_study(MODEL, "salt.extxyz", crystals() if images is None else images, changes)
 
     return make
 

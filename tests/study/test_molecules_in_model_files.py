@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from bayescg.data import get_unit_system, read_configurations
 from bayescg.errors import InputError
@@ -72,19 +71,11 @@ def gas(*, labels=(1, 1, 2, 2), edge: float = 12.0, dtype: type = int) -> list[A
 
 
 @pytest.fixture
-def study(tmp_path: Path):
+def study(labelled_study):
     """Writes a study folder with a change in the model file."""
-    folder = tmp_path / "study"
-    folder.mkdir()
 
     def make(changes: dict[str, str] | None = None, images: list[Atoms] | None = None) -> Path:
-        text = MODEL
-        for old, new in (changes or {}).items():
-            assert text.count(old) == 1
-            text = text.replace(old, new)
-        (folder / "model.toml").write_text(text)
-        write(folder / "gas.extxyz", gas() if images is None else images)
-        return folder
+        return labelled_study(MODEL, "gas.extxyz", gas() if images is None else images, changes)
 
     return make
 
