@@ -1,12 +1,15 @@
 """Importance weights of draws: each computed once, smoothed, resampled; and a better proposal where their tail is heavy."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-FITTED_T = 5.0
-"""Degrees of freedom of the t that is fitted to weighted draws."""
+from bayescg.inference._t_mixture import fit_t_mixture
+
+STEPS_PER_ROUND = 3
+"""Steps of expectation and maximisation between two rounds of proposals."""
 
 
 class Weighing:
@@ -48,35 +51,57 @@ def smoothed_weights(log_ratio: Float[np.ndarray, " draw"]) -> tuple[Float[np.nd
     return weights / weights.sum(), float(khat)
 
 
-def fitted_t_draws(
+class Weighted(NamedTuple):
+    """Draws with importance weights.
+
+    Attributes:
+        draws: [draw coordinate].
+        weights: normalised [draw].
+        khat: Pareto k̂ of the weights.
+    """
+
+    draws: np.ndarray
+    weights: np.ndarray
+    khat: float
+
+
+def mixture_draws(
     draws: Float[np.ndarray, "draw coordinate"],
     weights: Float[np.ndarray, " draw"],
+    log_density: Callable[[np.ndarray], np.ndarray],
     *,
     n: int,
+    n_last: int,
+    rounds: int,
     rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, "draw coordinate"], Float[np.ndarray, " draw"]]:
-    """Draws of the multivariate t with the mean and the covariance (as scale) of weighted draws.
+    n_components: int = 8,
+) -> Weighted:
+    """Importance sampling by mixtures of t distributions that are fitted to the weighted draws of the round before.
 
     Args:
-        draws: what it is fitted to.
+        draws: what the first mixture is fitted to.
         weights: theirs, normalised.
-        n: number of draws.
+        log_density: of the target, at draws.
+        n: proposals of each round.
+        n_last: of the last one.
+        rounds: how often a mixture is fitted.
         rng: random numbers.
+        n_components: of each mixture at most.
 
     Returns:
-        The draws and their log densities, up to a constant.
+        The last round's proposals and weights.
 
     References:
-        Cappé et al. (2008), doi:10.1007/s11222-008-9059-x: adaptive importance sampling.
+        Cappé et al. (2008), doi:10.1007/s11222-008-9059-x.
     """
-    mean = weights @ draws
-    centred = draws - mean
-    root = np.linalg.cholesky((weights[:, None] * centred).T @ centred)
-    normal = rng.normal(size=(n, len(mean)))
-    stretch = np.sqrt(FITTED_T / rng.chisquare(FITTED_T, size=n))
-    square = np.sum(normal**2, axis=1) * stretch**2
-    log_density = -0.5 * (FITTED_T + len(mean)) * np.log1p(square / FITTED_T)
-    return mean + stretch[:, None] * (normal @ root.T), log_density
+    mixture = fit_t_mixture(draws, weights, n_components=n_components, rng=rng)
+    for round_ in range(rounds):
+        if round_:
+            for _ in range(STEPS_PER_ROUND):
+                mixture = mixture.updated(draws, weights)
+        draws = mixture.sample(n_last if round_ + 1 == rounds else n, rng)
+        weights, khat = smoothed_weights(log_density(draws) - mixture.log_density(draws))
+    return Weighted(draws, weights, khat)
 
 
 def systematic(weights: Float[np.ndarray, " draw"], rng: np.random.Generator) -> Int[np.ndarray, " draw"]:

@@ -1,6 +1,5 @@
 """The posterior of labelled data: modes, draws, and a width that counts configurations, not components."""
 
-import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -11,10 +10,9 @@ from jaxtyping import Float
 
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference._bent import MOST_BENT, BentLabels
-from bayescg.inference._calibrate import spread_draws, symmetric_root
-from bayescg.inference._chains import draw_chains
+from bayescg.inference._calibrate import spread_draws
 from bayescg.inference._checkpoint import Checkpoints
-from bayescg.inference._importance import Weighing, fitted_t_draws, smoothed_weights, systematic
+from bayescg.inference._label_draws import LabelSampler, Surrogate
 from bayescg.inference._labelled import EnergyForceStress, gaussian
 from bayescg.inference._linearised import (
     LabelRows,
@@ -30,24 +28,12 @@ from bayescg.inference._noise_free import (
     learned_quantities,
     refuse_exact_labels,
 )
-from bayescg.inference._nuts import Nuts, NutsDraws, Target
+from bayescg.inference._nuts import NutsDraws
 from bayescg.inference._posterior import Mode, Posterior, laplace, maximise
 from bayescg.inference._prior import Prior
-from bayescg.inference._response_surface import FEWEST_POINTS, smooth_values
 from bayescg.inference._second_order import MOST_PARAMETERS, with_curvature
 from bayescg.physics._design_matrix import has_design_matrix
 from bayescg.progress import Progress, SilentProgress
-
-Surrogate = BentLabels | QuadraticLabels | LinearisedLabels
-DRAWS_AT_ONCE = 32
-FINITE_VARIANCE = 0.5
-"""Pareto k̂ below which the weights' variance is finite; above, draws of a fitted t are tried."""
-FITTED_ROUNDS = 2
-"""How often a t is fitted to weighted draws."""
-LARGEST_SPREAD = 3.0
-"""Standard deviation of the log weights beyond which they are not tried."""
-KHAT_LIMIT = 0.7
-"""Largest Pareto k̂ at which importance weights may mend the linearised posterior."""
 
 
 class LabelSettings(NamedTuple):
@@ -112,7 +98,7 @@ class LabelFit(NamedTuple):
             all directions.
         khat: Pareto k̂ of the weights between the linearised and the exact posterior; 0 where the predictions are
             linear, NaN where NUTS ran on the exact posterior.
-        method: `linear`, `expanded and reweighted` or `exact`.
+        method: `linear`, `expanded and reweighted`, `fitted and reweighted` or `exact`.
         weight_error: root mean square error of the log weights, 0 where the exact density was computed at every draw.
 
     Example:
@@ -175,16 +161,20 @@ class LabelFitter:
         extra = np.asarray(prior.sample(jax.random.fold_in(self._key, 1), max(1, settings.n_starts)))
         self.starts = list(extra) if start is None else [np.asarray(start, float), *extra[1:]]
         self._log_density = eqx.filter_jit(self.posterior.log_density)
-        self._log_densities = eqx.filter_jit(
-            lambda points, likelihood: jax.lax.map(
-                lambda z: self.posterior.log_density(z, likelihood), points
-            )
-        )
         self._score_jacobian = eqx.filter_jit(
             jax.jacfwd(lambda z, likelihood: likelihood.per_configuration(self.prior.potential(z)))
         )
-        # kept, so that a second run compiles nothing
-        self._sampler = Nuts(self.posterior, n_warmup=settings.n_warmup)
+        self.sampler = LabelSampler(
+            self.posterior,
+            likelihood,
+            n_chains=settings.n_chains,
+            n_warmup=settings.n_warmup,
+            n_draws=settings.n_draws,
+            n_checks=settings.n_checks,
+            seed=settings.seed,
+            checkpoints=checkpoints,
+            progress=self.progress,
+        )
         self._learned, self._spread = learned_quantities(prior), label_spread(likelihood.data)
 
     def run(self) -> LabelFit:
@@ -196,7 +186,7 @@ class LabelFitter:
         """
         modes = self.modes()
         best = modes[0]
-        draws, khat, method, error = self._sample(best)
+        draws, khat, method, error = self.sampler.run(best.mode, best.surrogate, best.rows)
         covariance, nu, few = self.sandwich(best)
         rng = np.random.default_rng([self.settings.seed, 2])
         calibrated = spread_draws(
@@ -346,84 +336,6 @@ class LabelFitter:
 
         refuse_exact_labels(
             rows, spread=self._spread, n_groups=len(data.groups), learned=self._learned, after=after
-        )
-
-    # Draws ------------------------------------------------------------------------------------------------
-
-    def _sample(self, best: LabelMode) -> tuple[NutsDraws, float, str, float]:
-        """Draws, k̂, how they were made, and the error of the log weights.
-
-        NUTS runs on the expanded likelihood and importance weights mend its draws. Where the weights have a heavy tail,
-        draws of a multivariate t with the weighted draws' mean and covariance are weighted instead; where that is not
-        sound either, NUTS runs on the exact likelihood.
-        """
-        rng = np.random.default_rng([self.settings.seed, 3])
-        draws = self._nuts(best.surrogate, best.mode, "expanded")
-        flat = draws.z.reshape(-1, draws.z.shape[-1])
-        weighing = Weighing(functools.partial(self._gaps, best.surrogate), flat)
-        order = rng.permutation(len(flat))
-        if weighing.constant(order[: self.settings.n_checks]):
-            return draws, 0.0, "linear", 0.0
-        if weighing.spread(order[:FEWEST_POINTS]) < LARGEST_SPREAD:
-            whitened = np.linalg.solve(symmetric_root(best.mode.covariance), (flat - best.mode.z).T).T
-            values, error = smooth_values(weighing, whitened, order=order)
-            weights, khat = smoothed_weights(values)
-            found = [(khat, flat, weights, error)]
-            if khat > FINITE_VARIANCE:
-                for _ in range(FITTED_ROUNDS):
-                    flat, log_proposal = fitted_t_draws(flat, weights, n=len(flat), rng=rng)
-                    weights, khat = smoothed_weights(self._exact(flat) - log_proposal)
-                    found.append((khat, flat, weights, 0.0))
-                    if khat < KHAT_LIMIT:
-                        break
-            last_is_sound = found[-1][0] < KHAT_LIMIT
-            khat, flat, weights, error = found[-1] if last_is_sound else min(found, key=lambda one: one[0])
-            if khat < KHAT_LIMIT:
-                mended = flat[systematic(weights, rng)].reshape(draws.z.shape)
-                return draws._replace(z=mended), khat, "expanded and reweighted", error
-        return self._nuts(self.likelihood, best.mode, "exact"), np.nan, "exact", 0.0
-
-    def _gaps(
-        self, surrogate: Surrogate, points: Float[np.ndarray, "draw coordinate"]
-    ) -> Float[np.ndarray, " draw"]:
-        """Exact minus expanded log density."""
-        return self._exact(points) - self._densities(surrogate, points)
-
-    def _exact(self, points: Float[np.ndarray, "draw coordinate"]) -> Float[np.ndarray, " draw"]:
-        """Exact log density."""
-        return self._densities(self.likelihood, points)
-
-    def _densities(
-        self, likelihood: EnergyForceStress | Surrogate, points: Float[np.ndarray, "draw coordinate"]
-    ) -> Float[np.ndarray, " draw"]:
-        """Log densities, a fixed number of draws at a time, so that one compilation serves all."""
-        parts = []
-        told = len(points) > 10 * DRAWS_AT_ONCE
-        if told:
-            self.progress.stage("weighing draws", total=len(points), unit="draws")
-        for first in range(0, len(points), DRAWS_AT_ONCE):
-            if told:
-                self.progress.update(first)
-            some = points[first : first + DRAWS_AT_ONCE]
-            at = jnp.asarray(np.resize(some, (DRAWS_AT_ONCE, points.shape[1])))
-            parts.append(np.asarray(self._log_densities(at, likelihood))[: len(some)])
-        return np.concatenate([np.zeros(0), *parts])
-
-    def _nuts(self, likelihood: EnergyForceStress | Surrogate, mode: Mode, name: str) -> NutsDraws:
-        settings = self.settings
-        self.progress.stage(
-            f"sampling the {name} posterior", total=settings.n_warmup + settings.n_draws, unit="draws"
-        )
-        root = jnp.asarray(symmetric_root(mode.covariance))
-        return draw_chains(
-            self._sampler,
-            Target(likelihood, jnp.asarray(mode.z), root, jnp.asarray(1.0)),
-            key=jax.random.fold_in(self._key, 4),
-            n_chains=settings.n_chains,
-            n_draws=settings.n_draws,
-            name=f"nuts_{name}",
-            checkpoints=self.checkpoints,
-            progress=self.progress,
         )
 
     # Width ------------------------------------------------------------------------------------------------

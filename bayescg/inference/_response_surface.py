@@ -33,7 +33,7 @@ def smooth_values(
     All monomials up to third order in the coordinates are fitted by least squares to the first draws of a random order, then
     up to fourth order to more of them. What counts as accurate: a root mean square leave-one-out error of at most
     `LARGEST_ERROR`, and an error of at most twice that over the draws where the values come out largest, which are
-    computed too. Otherwise the function is computed at all draws.
+    computed too.
 
     Args:
         function: values at draws given by their indices; asked once for each.
@@ -42,7 +42,7 @@ def smooth_values(
 
     Returns:
         The values, exact where they were computed; and the larger of the leave-one-out error and half of that over the
-        largest values; 0 where all were computed.
+        largest values; infinite where no polynomial is accurate enough.
 
     Example:
         >>> w = np.random.default_rng(0).normal(size=(2000, 2))
@@ -78,8 +78,7 @@ def smooth_values(
         error = max(error, 0.5 * float(np.sqrt(np.mean((known - values)[heaviest] ** 2))))
         if error <= LARGEST_ERROR:
             return np.where(done, known, values), error
-    compute(np.arange(n_draws))
-    return known, 0.0
+    return known, np.inf
 
 
 def _monomials(x: Float[np.ndarray, "draw coordinate"], degree: int) -> Float[np.ndarray, "draw monomial"]:

@@ -9,6 +9,7 @@ import pytest
 from bayescg.data import Configurations, get_unit_system
 from bayescg.errors import InputError
 from bayescg.inference import BentLabels, EnergyForceStress, LabelledModel, Noise, label_rows, labelled_data
+from bayescg.inference._bent import residuals_at
 from bayescg.inference._linearised import LabelRows, parameter_vector, with_parameter_vector
 from bayescg.physics import LennardJonesPairs, ScreenedCoulomb
 
@@ -90,6 +91,61 @@ def test_the_error_is_of_third_order(data):
     step = np.array([1.0, -1.0, 0.5, 1.0, 0.7, -1.0]) * np.asarray(at)
     errors = [abs(float(of_bent(at + h * step) - of_exact(at + h * step))) for h in (0.004, 0.002)]
     assert 6.0 < errors[0] / errors[1] < 10.5
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_polynomials_through_points_say_what_polynomials_are(data, order):
+    """Energies of ions go with products of two charges, so that any points give them."""
+    ions = ScreenedCoulomb([0.7, -0.9], 3.0, coulomb=14.4, species=("Cl", "Na"), cutoff=6.0).vary(
+        "coulomb_charges"
+    )
+    points = np.random.default_rng(2).normal(size=(25, 2)) * [1.0, 1e-3] + [0.7, -0.9]
+    residuals = residuals_at(points, ions, data)
+    bent = BentLabels.through(points, residuals, label_rows(ions, data), data, order=order)
+    noise = Noise(jnp.array([0.5, 0.8]), jnp.array([1.5, 0.7]), jnp.ones(2))
+    for charges in ([0.7, -0.9], [2.0, -0.89], [0.0, -0.91]):
+        there = ions.with_parameters({"coulomb_charges": jnp.asarray(charges)})
+        assert float(log_likelihood(bent, there, noise)) == pytest.approx(exact(there, data, noise), rel=1e-8)
+
+
+def test_residuals_at_points_are_in_the_rows_order(data):
+    """More points than are taken at once, and the last lot not full."""
+    atoms = LennardJonesPairs([0.02] * 3, [2.3, 2.6, 2.9], species=("Cl", "Na"), cutoff=6.0)
+    points = np.asarray(parameter_vector(atoms)) * np.exp(0.1 * np.random.default_rng(3).normal(size=(40, 6)))
+    found = residuals_at(points, atoms, data)
+    for i in (0, 31, 39):
+        rows = label_rows(with_parameter_vector(atoms, jnp.asarray(points[i])), data)
+        np.testing.assert_allclose(found[:, i], rows.residual, rtol=1e-12, atol=1e-12)
+
+
+def test_third_order_through_points_is_nearer_than_second(data):
+    atoms = LennardJonesPairs([0.02] * 3, [2.3, 2.6, 2.9], species=("Cl", "Na"), cutoff=6.0)
+    rng = np.random.default_rng(4)
+    spread = np.asarray(parameter_vector(atoms)) * 0.02
+    points = np.asarray(parameter_vector(atoms)) + spread * rng.normal(size=(200, 6))
+    residuals, rows = residuals_at(points, atoms, data), label_rows(atoms, data)
+    noise = Noise(*jnp.full((3, 2), 0.4))
+    errors = []
+    for order in (2, 3):
+        bent = BentLabels.through(points, residuals, rows, data, order=order)
+        for _ in range(5):
+            vector = jnp.asarray(parameter_vector(atoms) + spread * rng.normal(size=6))
+            there = with_parameter_vector(atoms, vector)
+            errors.append(abs(float(log_likelihood(bent, there, noise)) - exact(there, data, noise)))
+    assert np.mean(errors[5:]) < 0.3 * np.mean(errors[:5])
+
+
+def test_too_few_points_are_refused(data):
+    ions = ScreenedCoulomb([0.7, -0.9], 3.0, coulomb=14.4, species=("Cl", "Na"), cutoff=6.0).vary(
+        "coulomb_charges"
+    )
+    rows = label_rows(ions, data)
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    with pytest.raises(InputError, match="at least 6 points are needed, found 5"):
+        BentLabels.through(points, residuals_at(points, ions, data), rows, data)
+    points = np.random.default_rng(0).normal(size=(8, 2))
+    with pytest.raises(InputError, match="not finite"):
+        BentLabels.through(points, np.full((len(rows.kind), 8), np.nan), rows, data)
 
 
 def test_sums_of_squares_are_nowhere_negative(data):
