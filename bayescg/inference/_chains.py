@@ -1,4 +1,4 @@
-"""NUTS chains in compiled chunks, each followed by a checkpoint: a stopped run goes on to the same bits."""
+"""Chains of any sampler in compiled chunks, each followed by a checkpoint: a stopped run goes on to the same bits."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from bayescg.inference._checkpoint import Checkpoints, arrays_to_tree, tree_to_arrays
-from bayescg.inference._nuts import Nuts, NutsDraws, Target, concatenate_draws
+from bayescg.inference._sampler import Draws, Sampler, Target, concatenate_draws
 from bayescg.progress import Progress
 
 CHUNK = 50
@@ -14,7 +14,7 @@ CHUNK = 50
 
 
 def draw_chains(
-    nuts: Nuts,
+    sampler: Sampler,
     target: Target,
     *,
     key: Key[Array, ""],
@@ -23,11 +23,11 @@ def draw_chains(
     name: str,
     checkpoints: Checkpoints | None,
     progress: Progress,
-) -> NutsDraws:
+) -> Draws:
     """Warm up and draw.
 
     Args:
-        nuts: the sampler.
+        sampler: what draws.
         target: what is sampled.
         key: of all random numbers.
         n_chains: chains in lockstep.
@@ -36,30 +36,34 @@ def draw_chains(
         checkpoints: where the state is left, or None.
         progress: who listens; the stage has begun.
     """
-    total = nuts.n_warmup + n_draws
-    state = nuts.initial_state(key, target, n_chains=n_chains)
+    total = sampler.n_warmup + n_draws
+    state = sampler.initial_state(key, target, n_chains=n_chains)
     done, parts = 0, []
     saved = checkpoints.load(name) if checkpoints else None
     if saved is not None:
         done = int(saved["done"])
         state = arrays_to_tree(saved, state)
-        parts = [NutsDraws(*(saved[field] for field in NutsDraws._fields))] if done > nuts.n_warmup else []
+        parts = [Draws(*(saved[field] for field in Draws._fields))] if done > sampler.n_warmup else []
     last = time.monotonic()
     while done < total:
-        n = min(CHUNK, (nuts.n_warmup if done < nuts.n_warmup else total) - done)
-        state, draws = nuts.step(state, target, n=n)
-        if done >= nuts.n_warmup:
+        n = min(CHUNK, (sampler.n_warmup if done < sampler.n_warmup else total) - done)
+        state, draws = sampler.step(state, target, n=n)
+        if done >= sampler.n_warmup:
             parts.append(draws)
         done += n
-        progress.update(
-            done,
-            metrics={
-                "leapfrog steps": f"{draws.n_steps.mean():.1f}",
-                "divergences": str(sum(int(part.diverging.sum()) for part in parts)),
-            },
-        )
+        progress.update(done, metrics=_metrics(draws, parts))
         if checkpoints and (time.monotonic() - last > checkpoints.interval or done == total):
             kept = concatenate_draws(parts)._asdict() if parts else {}
             checkpoints.save(name, {"done": np.asarray(done), **tree_to_arrays(state), **kept})
             last = time.monotonic()
     return concatenate_draws(parts)
+
+
+def _metrics(draws: Draws, parts: list[Draws]) -> dict[str, str]:
+    """What the display shows of a chunk; a sampler without trajectories has nothing to show."""
+    if not draws.n_steps.any():
+        return {}
+    return {
+        "leapfrog steps": f"{draws.n_steps.mean():.1f}",
+        "divergences": str(sum(int(part.diverging.sum()) for part in parts)),
+    }

@@ -12,10 +12,10 @@ from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draw
 from bayescg.inference._chains import draw_chains
 from bayescg.inference._checkpoint import Checkpoints
 from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
-from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._problem import FitResult, FitSettings, Problem
 from bayescg.inference._references import ReferenceRunner, named_key
+from bayescg.inference._sampler import Draws, Sampler, Target
 from bayescg.inference._verify import (
     FLOOR_LIMIT,
     Verification,
@@ -98,7 +98,7 @@ class Fitter:
         self._exhausted = False
         self._unthinned: Reference | None = None
         self._last_check: dict[str, str] = {}
-        self._nuts = Nuts(self.posterior, n_warmup=settings.n_warmup)
+        self._sampler: Sampler = settings.sampler(self.posterior, n_warmup=settings.n_warmup)
 
     def run(self) -> FitResult:
         """The whole inference.
@@ -146,7 +146,7 @@ class Fitter:
         return FitResult(
             mode, calibration, likelihood, draws, calibrated, effective, tuple(verifications), bank, path,
             converged, bank.contains(self.problem.statistics.features.mean(axis=0)), bank.independent_frames(),
-            dict(self._clock.seconds),
+            dict(self._clock.seconds), self._sampler.name,
         )  # fmt: skip
 
     def likelihood(self, bank: ReferenceBank) -> RelativeEntropy:
@@ -273,10 +273,10 @@ class Fitter:
 
     # Sampling and verification ----------------------------------------------------------------------------
 
-    def _sample(self, bank: ReferenceBank, mode: Mode, name: str, *, n_draws: int) -> NutsDraws:
-        """NUTS on the surrogate, in checkpointed chunks."""
-        settings = self.settings
-        self._clock.stage("sampling the posterior", "sample", total=settings.n_warmup + n_draws, unit="draws")
+    def _sample(self, bank: ReferenceBank, mode: Mode, name: str, *, n_draws: int) -> Draws:
+        """Draws from the surrogate posterior, in checkpointed chunks."""
+        settings, sampler = self.settings, self._sampler
+        self._clock.stage("sampling the posterior", "sample", total=sampler.n_warmup + n_draws, unit="draws")
         target = Target(
             self.likelihood(bank),
             jnp.asarray(mode.z),
@@ -284,17 +284,17 @@ class Fitter:
             jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
         )
         return draw_chains(
-            self._nuts,
+            sampler,
             target,
-            key=named_key(settings.seed, f"nuts {name}"),
+            key=named_key(settings.seed, f"{sampler.name} {name}"),
             n_chains=settings.n_chains,
             n_draws=n_draws,
-            name=f"nuts_{name}",
+            name=f"{sampler.name}_{name}",
             checkpoints=self.checkpoints,
             progress=self.progress,
         )
 
-    def _calibrated(self, draws: NutsDraws, mode: Mode, calibration: Calibration, name: str) -> np.ndarray:
+    def _calibrated(self, draws: Draws, mode: Mode, calibration: Calibration, name: str) -> np.ndarray:
         rng = np.random.default_rng([self.settings.seed, *f"calibrated {name}".encode()])
         return calibrated_draws(draws.z, mode.z, calibration, rng=rng)
 
@@ -306,7 +306,7 @@ class Fitter:
         return np.asarray(values).reshape(z.shape[:-1])
 
     def _verify(
-        self, bank: ReferenceBank, mode: Mode, calibration: Calibration, draws: NutsDraws, round_: int
+        self, bank: ReferenceBank, mode: Mode, calibration: Calibration, draws: Draws, round_: int
     ) -> tuple[ReferenceBank, Verification]:
         """Fresh simulations at random calibrated draws; thinned, they join the bank whatever the verdict."""
         settings = self.settings

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from bayescg.inference._nuts import NutsDraws
 from bayescg.inference._prior import Prior
+from bayescg.inference._sampler import Draws
 
 PER_DRAW = ("chain", "draw")
 
@@ -32,7 +32,7 @@ def unconstrained_dataset(
     )
 
 
-def sampler_dataset(draws: NutsDraws) -> xr.Dataset:
+def sampler_dataset(draws: Draws) -> xr.Dataset:
     """What the sampler says of every draw."""
     return xr.Dataset(
         {

@@ -18,6 +18,7 @@ from bayescg.inference._labelled import EnergyForceStress
 from bayescg.inference._linearised import LabelRows, LinearisedLabels, QuadraticLabels, parameter_vector
 from bayescg.inference._nuts import Nuts, NutsDraws, Target
 from bayescg.inference._posterior import Mode, Posterior
+from bayescg.inference._prior import Prior
 from bayescg.inference._response_surface import FEWEST_POINTS, LARGEST_ERROR, N_HEAVIEST, smooth_values
 from bayescg.progress import Progress
 
@@ -285,6 +286,49 @@ class LabelSampler:
             checkpoints=self.checkpoints,
             progress=self.progress,
         )
+
+
+def polynomial_labels(
+    prior: Prior,
+    likelihood: EnergyForceStress,
+    draws: Float[np.ndarray, "draw coordinate"],
+    rows: LabelRows,
+    *,
+    order: int = 2,
+) -> BentLabels:
+    """The likelihood with polynomials through the exact predictions at some draws, which costs nothing from then on.
+
+    Args:
+        prior: gives the potential at a draw.
+        likelihood: exact, with Gaussian noise.
+        draws: as many as there are monomials twice over are used, evenly spaced.
+        rows: `label_rows` anywhere.
+        order: of the polynomials.
+
+    Raises:
+        InputError: too few draws, or predictions that are not finite at some.
+
+    Example:
+        >>> from bayescg.inference import EnergyForceStress, Posterior, example_labels, label_rows
+        >>> atoms, data, prior = example_labels()
+        >>> draws = np.linspace(-12.0, -11.0, 10)[:, None]
+        >>> cheap = polynomial_labels(prior, EnergyForceStress(data), draws, label_rows(atoms, data))
+        >>> z, posterior = jnp.array([-11.8]), Posterior(prior)
+        >>> exact = posterior.log_likelihood(z, EnergyForceStress(data))
+        >>> bool(abs(posterior.log_likelihood(z, cheap) - exact) < 1e-6)
+        True
+    """
+    potential = prior.potential(jnp.asarray(draws[0])).potential
+    size = parameter_vector(potential).size
+    wanted = min(len(draws), POINTS_PER_MONOMIAL * n_monomials(size, order))
+    some = draws[np.linspace(0, len(draws) - 1, wanted).astype(int)]
+    vectors = np.asarray(
+        jax.vmap(lambda z: parameter_vector(prior.potential(z).potential))(jnp.asarray(some))
+    )
+    residuals = residuals_at(vectors, potential, likelihood.data)
+    return BentLabels.through(
+        vectors, residuals, rows, likelihood.data, power=float(likelihood.power), order=order
+    )
 
 
 class _Trial(NamedTuple):

@@ -238,6 +238,15 @@ class LabelFitter:
             )
         return modes
 
+    def mode_at(self, z: Float[np.ndarray, " coordinate"]) -> LabelMode:
+        """The expansion at a maximum that is known already."""
+        return self._mode_at(z, float(self._log_density(jnp.asarray(z), self.likelihood)), 1)
+
+    def information(self, z: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "coordinate coordinate"]:
+        """Minus the Hessian of the log likelihood with predictions linearised, anywhere."""
+        surrogate = self.linearised(z, self._rows(z))
+        return -np.asarray(self.posterior.likelihood_hessian(jnp.asarray(z), surrogate))
+
     def _mode_at(self, z: np.ndarray, log_density: float, n_starts: int) -> LabelMode:
         """The linearisation at a maximum."""
         rows = self._rows(z)

@@ -8,9 +8,10 @@ from jaxtyping import Array, Float, Key
 
 from bayescg.inference._calibrate import Calibration
 from bayescg.inference._likelihood import RelativeEntropy
-from bayescg.inference._nuts import NutsDraws
+from bayescg.inference._nuts import Nuts
 from bayescg.inference._posterior import Mode
 from bayescg.inference._prior import Prior
+from bayescg.inference._sampler import Draws, SamplerChoice
 from bayescg.inference._verify import Verification
 from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
 
@@ -73,9 +74,10 @@ class FitSettings(NamedTuple):
         retained_frames: about how many frames of each verification round join the bank; longer simulations are
             thinned, since the cost of every later gradient goes with the bank's size.
         least_effective_frames: reweighting limit of the search and of the barrier.
-        n_chains: NUTS chains.
+        n_chains: chains of the sampler.
         n_warmup: adaptation iterations.
         n_draws: kept draws per chain.
+        sampler: makes the sampler, given the posterior and `n_warmup`.
     """
 
     seed: int = 0
@@ -91,6 +93,7 @@ class FitSettings(NamedTuple):
     n_chains: int = 4
     n_warmup: int = 400
     n_draws: int = 500
+    sampler: SamplerChoice = Nuts
 
 
 class FitResult(NamedTuple):
@@ -100,7 +103,7 @@ class FitResult(NamedTuple):
         mode: MAP and Laplace approximation on the final bank.
         calibration: the calibrated covariance.
         likelihood: the final likelihood.
-        draws: raw NUTS draws with diagnostics.
+        draws: raw draws with diagnostics.
         calibrated: calibrated draws [chain draw coordinate].
         effective_frames: effective reference frames at the calibrated draws [chain draw].
         verifications: one per round.
@@ -110,12 +113,13 @@ class FitResult(NamedTuple):
         in_hull: whether the data's mean features lie in the convex hull of the references'.
         independent_reference_frames: reference frames over their statistical inefficiency (mean over features).
         seconds: wall time per stage.
+        sampler: name of what drew.
     """
 
     mode: Mode
     calibration: Calibration
     likelihood: RelativeEntropy
-    draws: NutsDraws
+    draws: Draws
     calibrated: np.ndarray
     effective_frames: np.ndarray
     verifications: tuple[Verification, ...]
@@ -125,3 +129,4 @@ class FitResult(NamedTuple):
     in_hull: bool
     independent_reference_frames: float
     seconds: dict[str, float]
+    sampler: str = Nuts.name

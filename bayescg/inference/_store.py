@@ -84,7 +84,9 @@ def posterior_groups(
             laplace_covariance=fit.mode.covariance,
             calibrated_covariance=fit.calibration.covariance,
         ),
-        "sample_stats": sampler_dataset(draws).assign(n_eff=(PER_DRAW, fit.effective_frames, independent)),
+        "sample_stats": sampler_dataset(draws)
+        .assign(n_eff=(PER_DRAW, fit.effective_frames, independent))
+        .assign_attrs(sampler=fit.sampler),
         "reference_bank": xr.Dataset(
             {
                 "n_frames": ("reference", fit.bank.n_frames),

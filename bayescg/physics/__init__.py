@@ -4,6 +4,8 @@ from bayescg.physics._histogram import HistogramPair as HistogramPair
 from bayescg.physics._histogram import WeeksChandlerAndersen as WeeksChandlerAndersen
 from bayescg.physics._linear import DoubleWell as DoubleWell
 from bayescg.physics._linear import LinearPotential as LinearPotential
+from bayescg.physics._external import AngleFourier as AngleFourier
+from bayescg.physics._external import HarmonicWell as HarmonicWell
 from bayescg.physics._pair import LennardJones as LennardJones
 from bayescg.physics._pair import PairPotential as PairPotential
 from bayescg.physics._potential import ParameterInfo as ParameterInfo
@@ -66,3 +68,5 @@ from bayescg.physics._defect_energies import SurfaceEnergy as SurfaceEnergy
 from bayescg.physics._defect_energies import VacancyEnergy as VacancyEnergy
 from bayescg.physics._phonons import PhononDispersion as PhononDispersion
 from bayescg.physics._phonons import wave_vector_path as wave_vector_path
+from bayescg.physics._persistent_replicas import PersistentReplicas as PersistentReplicas
+from bayescg.physics._persistent_replicas import persistent_replicas as persistent_replicas
