@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verbose:
         warnings.simplefilter("default")
     commands = {"run": _run, "check": _check, "resume": _resume, "report": _report, "export": _export}
+    commands |= {"compare": _compare, "identify": _identify, "sbc": _sbc}
     try:
         return commands[options.command](options)
     except BayescgError as error:
@@ -95,6 +96,56 @@ def _parser() -> argparse.ArgumentParser:
         "report", parents=[common], help="write the report and figures of a run again"
     )
     report.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
+
+    identify = commands.add_parser(
+        "identify",
+        parents=[common],
+        help="say which parameters and combinations the data of a run determine; nothing is simulated",
+    )
+    identify.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
+
+    compare = commands.add_parser(
+        "compare", parents=[common], help="compare runs of the same data by predictive scores"
+    )
+    compare.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="output folders of at least two runs"
+    )
+    compare.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="new folder for the figure and the table"
+    )
+    compare.add_argument(
+        "--method",
+        choices=["refit", "psis"],
+        default="refit",
+        help="of frames: refits without each block (default), or importance sampling of the stored scores",
+    )
+    compare.add_argument(
+        "--score",
+        choices=["pointwise", "joint"],
+        default="pointwise",
+        help="of refits: frame by frame (default), or all frames of a block together",
+    )
+    compare.add_argument(
+        "--blocks", type=_count, default=20, metavar="N", help="about how many blocks are left out (20)"
+    )
+    compare.add_argument(
+        "--buffer", type=_count_or_none, default=0, metavar="N", help="frames beside a block left out too (0)"
+    )
+
+    sbc = commands.add_parser(
+        "sbc",
+        parents=[common],
+        help="check a run's calibration with its own references (simulation-based calibration)",
+    )
+    sbc.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
+    sbc.add_argument(
+        "--replicates",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="synthetic data sets (200; below 100 can't tell)",
+    )
+    sbc.add_argument("--seed", type=_seed, default=0, help="random seed (0)")
 
     export = commands.add_parser("export", parents=[common], help="write potentials for a simulation engine")
     export.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
@@ -176,6 +227,65 @@ def _report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _identify(options: argparse.Namespace) -> int:
+    from bayescg.output import determination_table
+
+    _enable_64_bit()
+    from bayescg.study import identify_run
+
+    data, sentences = identify_run(options.output, tell=lambda text: print(text, file=sys.stderr))
+    print(determination_table(data))
+    print()
+    print("\n".join(sentences))
+    _keep(data, options.output, "identification")
+    return DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bayescg.output import comparison_table, write_comparison
+
+    _enable_64_bit()
+    from bayescg.study import compare_runs
+    from bayescg.study._output_folder import refuse_used_folder
+
+    if options.output is not None:
+        refuse_used_folder(options.output)
+    table = compare_runs(
+        options.runs, method=options.method, score=options.score, n_blocks=options.blocks,
+        buffer=options.buffer, tell=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    print(comparison_table(table))
+    if options.output is not None:
+        for path in write_comparison(table, options.output):
+            print(f"wrote {path}")
+    return DONE
+
+
+def _sbc(options: argparse.Namespace) -> int:
+    from bayescg.output import calibration_check_text
+
+    _enable_64_bit()
+    from bayescg.study import check_calibration
+
+    check = check_calibration(
+        options.output, n_replicates=options.replicates, seed=options.seed,
+        tell=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    print(calibration_check_text(check))
+    _keep(check, options.output, "calibration_check")
+    return DONE
+
+
+def _keep(data: "xr.Dataset", folder: Path, name: str) -> None:
+    """An analysis beside its run, and the report that tells of it."""
+    from bayescg.output import open_result, write_analysis, write_report
+
+    files = write_analysis(data, folder, name)
+    write_report(open_result(folder), folder / "report.html")
+    for path in [*files, folder / "report.html"]:
+        print(f"wrote {path}")
+
+
 def _export(options: argparse.Namespace) -> int:
     from bayescg.output import export_lammps, export_lammps_potentials, open_result
 
@@ -255,6 +365,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is too few; at least 1")
+    return value
+
+
+def _count_or_none(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is too few; 0 or more")
     return value
 
 

@@ -10,7 +10,13 @@ import bayescg
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(bayescg.__path__, "bayescg."))
 # modules whose examples run an inference or compile much
-SLOW = {"bayescg.inference._fit"}
+SLOW = {
+    "bayescg.analysis._importance_posteriors",
+    "bayescg.analysis._profile",
+    "bayescg.inference._fit",
+    "bayescg.inference._stochastic_gradient",
+    "bayescg.physics._persistent_replicas",
+}
 # modules with examples marked +SKIP, each for files that only a user has: trajectories, configurations, whole studies
 SKIPPING = {
     "bayescg.data._configuration_splits",

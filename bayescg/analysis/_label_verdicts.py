@@ -72,8 +72,8 @@ def linearisation_check(fit: LabelFit) -> Check:
         "linear": "Predictions are linear in the parameters: the draws are of the posterior itself.",
         "expanded and reweighted": f"Draws of the posterior expanded about its mode, resampled by the exact likelihood (Pareto"
         f" k-hat {fit.khat:.2f}{cubic}).",
-        "fitted and reweighted": f"Draws of the posterior with polynomials through exact predictions at earlier draws, resampled by"
-        f" the exact likelihood (Pareto k-hat {fit.khat:.2f}{cubic}).",
+        "fitted and reweighted": "Draws of the posterior with polynomials through exact predictions at earlier draws,"
+        f" resampled by the exact likelihood (Pareto k-hat {fit.khat:.2f}{cubic}).",
         "exact": "Predictions bend over the posterior's width; NUTS ran on the exact likelihood.",
     }
     value = fit.khat if fit.method.endswith("reweighted") else None

@@ -7,7 +7,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayescg.analysis._identifiability import Identifiability
-from bayescg.inference import FitResult, LabelFit
+from bayescg.inference import FitResult, LabelFit, LaplaceDraws, laplace_khat
 from bayescg.physics import ReferenceBank
 
 PASSED, FAILED, NOT_TESTED = "passed", "failed", "not tested"
@@ -40,7 +40,7 @@ def _check(name: str, passed: bool, value: float, threshold: float, good: str, b
 
 
 def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
-    """R̂, effective sample size and divergences of the NUTS draws.
+    """R̂ and effective sample size of the draws; divergences, or how far Laplace's approximation can be trusted.
 
     Args:
         fit: the inference's outcome.
@@ -62,16 +62,30 @@ def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
         for i in range(n_coordinates)
         for method, prob in (("bulk", None), ("tail", (0.05, 0.95)))
     )
-    divergences = int(fit.draws.diverging.sum())
     return [
         _check("R-hat", r_hat < 1.01, r_hat, 1.01, f"The chains agree (largest R-hat {r_hat:.4f}).",
                f"The chains do not agree (largest R-hat {r_hat:.3f}): draw more, or look for several modes."),
         _check("effective draws", ess > 400, ess, 400,
                f"At least {ess:.0f} effective draws in bulk and tail for every parameter.",
                f"Only {ess:.0f} effective draws for some parameter: its interval's ends are noisy; draw more."),
-        _check("divergences", divergences == 0, divergences, 0, "No divergent trajectories.",
-               f"{divergences} trajectories diverged: the posterior has corners that NUTS did not enter."),
+        _laplace_check(fit) if isinstance(fit, FitResult) and fit.sampler == LaplaceDraws.name
+        else _divergence_check(fit),
     ]  # fmt: skip
+
+
+def _divergence_check(fit: FitResult | LabelFit) -> Check:
+    divergences = int(fit.draws.diverging.sum())
+    return _check("divergences", divergences == 0, divergences, 0, "No divergent trajectories.",
+                  f"{divergences} trajectories diverged: the posterior has corners that NUTS did not enter.")  # fmt: skip
+
+
+def _laplace_check(fit: FitResult) -> Check:
+    k_hat = laplace_khat(fit.draws, fit.mode.z, fit.mode.covariance)
+    return _check("Laplace's approximation", k_hat < 0.7, k_hat, 0.7,
+                  f"Laplace's approximation, which was drawn from, has no thinner tails than the posterior (k-hat {k_hat:.2f});"
+                  " its location and widths are still those of a normal distribution.",
+                  f"The posterior reaches where Laplace's approximation, which was drawn from, hardly does (k-hat {k_hat:.2f}):"
+                  " use the sampler 'nuts'.")  # fmt: skip
 
 
 def verification_check(fit: FitResult) -> Check:

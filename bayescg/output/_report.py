@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from bayescg.output._analyses import FIGURES, read_analyses
 from bayescg.output._ensemble_tables import coverage_html, write_coverage_table
 from bayescg.output._figures import available_figures
 from bayescg.output._result import (
@@ -178,7 +179,7 @@ def write_report(tree: xr.DataTree, path: Path) -> None:
         True
     """
     figures = {name: _png(draw(tree)) for name, draw in available_figures(tree).items()}
-    _replace(path, _page(tree, figures).encode())
+    _replace(path, _page(tree, figures, read_analyses(path.parent)).encode())
 
 
 def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
@@ -203,7 +204,8 @@ def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
         ['report.html', 'parameters.csv', 'trace.png']
     """
     files = write_figures(tree, folder / "figures")
-    _replace(folder / "report.html", _page(tree, {path.stem: path.read_bytes() for path in files}).encode())
+    figures = {path.stem: path.read_bytes() for path in files}
+    _replace(folder / "report.html", _page(tree, figures, read_analyses(folder)).encode())
     write_parameter_table(parameter_table(tree), folder / "parameters.csv")
     tables = [folder / "parameters.csv"]
     if "coverage_by_ensemble" in tree.children:
@@ -212,7 +214,7 @@ def write_outputs(tree: xr.DataTree, folder: Path) -> list[Path]:
     return [folder / "report.html", *tables, *files]
 
 
-def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
+def _page(tree: xr.DataTree, figures: dict[str, bytes], analyses: dict[str, xr.Dataset]) -> str:
     title = escape(str(tree.attrs.get("title", "Result")))
     facts = [
         f"potential: {tree.attrs.get('potential', 'not stated')}",
@@ -239,6 +241,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes]) -> str:
         f"<h2>Parameters</h2>{_parameters(tree)}\n"
         f"{coverage_html(tree)}"
         f"<h2>Figures</h2>{_figures(figures, expected)}\n"
+        f"{_analyses(analyses)}"
         f"<h2>Where this came from</h2>{_provenance(tree)}\n"
         "</body></html>\n"
     )
@@ -292,12 +295,27 @@ def _figures(figures: dict[str, bytes], expected: tuple[str, ...]) -> str:
                 continue
             parts.append(f"<p class='note'>{title}: this result holds nothing to draw it from.</p>")
             continue
-        data = base64.b64encode(figures[name]).decode()
-        parts.append(
-            f"<figure><img alt='{title}' src='data:image/png;base64,{data}'>"
-            f"<figcaption><strong>{title}.</strong> {escape(caption)}</figcaption></figure>"
-        )
+        parts.append(_figure(figures[name], title, caption))
     return "".join(parts)
+
+
+def _analyses(analyses: dict[str, xr.Dataset]) -> str:
+    """A section for each analysis that was made of the run later."""
+    parts = []
+    for name, data in analyses.items():
+        sentences = "".join(f"<p>{escape(s)}</p>" for s in json.loads(data.attrs["sentences"]))
+        parts.append(f"<h2>{escape(str(data.attrs['title']))}</h2><div class='statement'>{sentences}</div>")
+        for figure in FIGURES.get(name, {}).values():
+            parts.append(_figure(_png(figure.draw(data)), figure.title, figure.caption))
+    return "".join(parts)
+
+
+def _figure(png: bytes, title: str, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    return (
+        f"<figure><img alt='{title}' src='data:image/png;base64,{data}'>"
+        f"<figcaption><strong>{title}.</strong> {escape(caption)}</figcaption></figure>"
+    )
 
 
 def _provenance(tree: xr.DataTree) -> str:

@@ -1,5 +1,7 @@
 """The model file and the study that runs it."""
 
+from bayescg.study._compare_runs import compare_runs as compare_runs
+from bayescg.study._identify_run import identify_run as identify_run
 from bayescg.study._labelled_schema import LabelledModelFile as LabelledModelFile
 from bayescg.study._pair_tables import pair_tables as pair_tables
 from bayescg.study._read import read_model_file as read_model_file
@@ -7,3 +9,4 @@ from bayescg.study._schema import ModelFile as ModelFile
 from bayescg.study._stored_potentials import stored_potentials as stored_potentials
 from bayescg.study._stored_potentials import stored_prior as stored_prior
 from bayescg.study._study import Study as Study
+from bayescg.study._check_calibration import check_calibration as check_calibration

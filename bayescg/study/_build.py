@@ -12,7 +12,9 @@ from bayescg.errors import InputError
 from bayescg.inference import Prior, Smoothness, default_smoothness_weights, independent_prior
 from bayescg.inference._prior import check_support
 from bayescg.physics import (
+    AngleFourier,
     DoubleWell,
+    HarmonicWell,
     LennardJones,
     ParameterInfo,
     Potential,
@@ -22,8 +24,10 @@ from bayescg.physics import (
 from bayescg.physics._potential import Parametrised
 from bayescg.study._keys import blame
 from bayescg.study._schema import (
+    AngleFourierTable,
     DistributionTable,
     DoubleWellTable,
+    HarmonicWellTable,
     LennardJonesTable,
     ModelFile,
     PriorTable,
@@ -32,7 +36,7 @@ from bayescg.study._schema import (
     WcaTable,
 )
 
-Table = SplineTable | LennardJonesTable | WcaTable | DoubleWellTable
+Table = SplineTable | LennardJonesTable | WcaTable | DoubleWellTable | HarmonicWellTable | AngleFourierTable
 
 
 ParameterPrior = dist.Distribution | Smoothness
@@ -88,6 +92,10 @@ def _term(name: str, table: Table) -> Potential:
             )
         case DoubleWellTable():
             return DoubleWell(jnp.asarray(table.t1, float), jnp.asarray(table.t2, float), name=name)
+        case HarmonicWellTable():
+            return HarmonicWell(jnp.asarray(table.k, float), name=name)
+        case AngleFourierTable():
+            return AngleFourier(jnp.asarray(table.kappa1, float), jnp.asarray(table.kappa2, float), name=name)
 
 
 def build_prior(model: ModelFile, potential: Potential, units: UnitSystem, *, path: Path) -> Prior:

@@ -21,6 +21,7 @@ from bayescg.study._pipeline import Pipeline
 from bayescg.study._preflight import preflight, refuse_wide_priors, sampled_distances
 from bayescg.study._provenance import provenance
 from bayescg.study._result import Loaded, ResultBuilder
+from bayescg.study._samplers import sampler_choice
 from bayescg.study._schema import ModelFile
 from bayescg.study._sources import open_data
 from bayescg.study._survey import survey_frames
@@ -91,8 +92,10 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             quick=quick,
             calibration=inference.CALIBRATION,
         )
+        system = self._system_identity(loaded)
+        tree.attrs["log_z_anchor"] = analysis.log_z_anchor(fit.bank, system=system)
         with clock.stage("writing", "report"):
-            inference.write_bank(fit.bank, folder / "bank.nc", system=self._system_identity(loaded))
+            inference.write_bank(fit.bank, folder / "bank.nc", system=system)
             self.write(tree, folder, clock)
         self.finish(tree, folder, clock)
         return tree
@@ -160,6 +163,7 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             n_chains=table.chains,
             n_warmup=table.warmup,
             n_draws=table.draws,
+            sampler=sampler_choice(table.sampler),
         )
         if quick:
             settings = settings._replace(

@@ -204,7 +204,11 @@ class ResultBuilder:
         scores = np.asarray(jax.lax.map(one, flat, batch_size=16)).reshape(*z.shape[:2], -1)
         return xr.Dataset(
             {"frames": (("chain", "draw", "block"), scores)},
-            coords={"draw": np.arange(0, fit.calibrated.shape[1], 4), "first_frame": ("block", bounds[:-1])},
+            coords={
+                "draw": np.arange(0, fit.calibrated.shape[1], 4),
+                "first_frame": ("block", bounds[:-1]),
+                "n_frames": ("block", np.diff(bounds)),
+            },
             attrs={
                 "anchor": fit.bank.anchor,
                 "meaning": "joint log density of each block, log Z relative to the anchor; calibrated draws",

@@ -148,8 +148,24 @@ class DoubleWellTable(Table):
     t2: Positive
 
 
+class HarmonicWellTable(Table):
+    """`[potential.NAME]` with `kind = "harmonic-well"`."""
+
+    kind: Literal["harmonic-well"]
+    k: Positive
+
+
+class AngleFourierTable(Table):
+    """`[potential.NAME]` with `kind = "angle-fourier"`: of angles, in boxes of edge 2π."""
+
+    kind: Literal["angle-fourier"]
+    kappa1: Number
+    kappa2: Number
+
+
 PotentialTable = Annotated[
-    SplineTable | LennardJonesTable | WcaTable | DoubleWellTable, Field(discriminator="kind")
+    SplineTable | LennardJonesTable | WcaTable | DoubleWellTable | HarmonicWellTable | AngleFourierTable,
+    Field(discriminator="kind"),
 ]
 
 
@@ -214,6 +230,7 @@ class InferenceTable(Table):
     start: Literal["force-matching", "score-matching", "guess"] = "score-matching"
     start_frames: Count = 300
     seed: Seed = 1
+    sampler: Literal["nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace"] = "nuts"
     chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400
     draws: Annotated[WholeNumber, Field(ge=50)] = 500

@@ -32,7 +32,7 @@ GROUPS = {
 STRUCTURE_GROUPS = {"observed_data", "posterior_predictive", "prediction"}
 ATTRIBUTES = {
     "schema_version", "title", "units", "temperature", "potential", "seed", "model_file_text", "data_checksum",
-    "versions", "wall_time_s", "created", "calibration", "checks", "statement", "result_codes",
+    "versions", "wall_time_s", "created", "calibration", "checks", "statement", "result_codes", "log_z_anchor",
 }  # fmt: skip
 
 

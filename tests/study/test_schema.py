@@ -6,15 +6,19 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 from bayescg.data import Bead, Mapping, get_unit_system
 from bayescg.errors import InputError
+from bayescg.inference import Posterior, Prior
 from bayescg.physics import DoubleWell, LennardJones, SplinePair, SumPotential, WeeksChandlerAndersen
 from bayescg.study import LabelledModelFile, ModelFile, read_model_file
 from bayescg.study._build import build_potential, build_prior
 from bayescg.study._interatomic_build import build_interatomic, interatomic_priors
 from bayescg.study._read import parse_model_file
+from bayescg.study._samplers import sampler_choice
 from bayescg.study._sources import build_mapping
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,3 +249,16 @@ def test_replicas_are_shared_out_among_verified_draws(draws):
 def test_the_first_of_several_problems_is_the_misspelling():
     with pytest.raises(InputError, match=r"model\.toml: unknown key 'simulation\.strid': .* \(and 1 more\)$"):
         parse_model_file(HEAD.replace("stride", "strid") + WELL, HERE)
+
+
+@pytest.mark.parametrize("name", ["nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace"])
+def test_a_sampler_is_one_line(name):
+    table = model_of(WELL + f'[inference]\nsampler = "{name}"\n').inference
+    posterior = Posterior(Prior(lambda: numpyro.sample("x", dist.Normal(0.0, 1.0))))
+    assert sampler_choice(table.sampler)(posterior, n_warmup=30).name == name
+    assert model_of(WELL).inference.sampler == "nuts"
+
+
+def test_an_unknown_sampler_is_named():
+    with pytest.raises(InputError, match="inference.sampler.*'gibbs'"):
+        model_of(WELL + '[inference]\nsampler = "gibbs"\n')

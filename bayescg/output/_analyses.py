@@ -1,0 +1,107 @@
+"""Analyses of a stored run: kept beside its result, with figures, and told by its report."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import xarray as xr
+
+from bayescg.errors import InputError
+from bayescg.output._calibration_check import figure_calibration_check
+from bayescg.output._determination import figure_combinations, figure_profiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = "analyses"
+"""Of a run's output folder, where analyses lie."""
+
+
+class AnalysisFigure(NamedTuple):
+    """A figure of an analysis.
+
+    Attributes:
+        draw: from the stored dataset.
+        title: above it in the report.
+        caption: what to look for.
+    """
+
+    draw: Callable[[xr.Dataset], "Figure"]
+    title: str
+    caption: str
+
+
+FIGURES: dict[str, dict[str, AnalysisFigure]] = {
+    "identification": {
+        "profiles": AnalysisFigure(
+            figure_profiles,
+            "Profiles",
+            "One parameter held, all others at their best: how fast the posterior (blue) and the likelihood alone (orange) "
+            "fall. Where the orange line never reaches the dotted one on a side, the data do not bound the parameter there, "
+            "and what bounds it is the prior.",
+        ),
+        "combinations": AnalysisFigure(
+            figure_combinations,
+            "Combinations",
+            "Each bar is a combination of parameters that the data determine on its own, written as a product of powers "
+            "where the parameters are positive; its length is the share of the answer that comes from the data.",
+        ),
+    },
+    "calibration_check": {
+        "calibration_check": AnalysisFigure(
+            figure_calibration_check,
+            "Ranks of known truths",
+            "Truths drawn from this posterior, and where they rank among the draws of posteriors of synthetic data: uniform if "
+            "intervals hold what they promise. A line that leaves the grey band is a fault: an S that rises first means "
+            "intervals too narrow, the reverse too wide.",
+        ),
+    },
+}
+"""Figures of each analysis, by name."""
+
+
+def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
+    """Keeps an analysis beside the run's result and draws its figures.
+
+    Args:
+        data: with the attributes `title` and `sentences` (a JSON list).
+        folder: the run's output folder.
+        name: of the analysis; an older one of that name is replaced.
+
+    Returns:
+        The files written.
+    """
+    path = folder / FOLDER / f"{name}.nc"
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    data.to_netcdf(partial, engine="netcdf4")
+    os.replace(partial, path)
+    files = [path]
+    for figure, one in FIGURES.get(name, {}).items():
+        file = folder / "figures" / f"{figure}.png"
+        file.parent.mkdir(exist_ok=True)
+        one.draw(data).savefig(file, format="png")
+        files.append(file)
+    return files
+
+
+def read_analyses(folder: Path) -> dict[str, xr.Dataset]:
+    """Analyses beside a run's result, by name.
+
+    Args:
+        folder: the run's output folder.
+
+    Raises:
+        InputError: one that can't be read.
+    """
+    found = {}
+    for path in sorted((folder / FOLDER).glob("*.nc")):
+        try:
+            with xr.open_dataset(path, engine="netcdf4") as data:
+                found[path.stem] = data.load()
+            json.loads(found[path.stem].attrs["sentences"])
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: damaged ({error}); delete it and make the analysis again") from error
+    return found
