@@ -211,7 +211,7 @@ def determination_dataset(found: Determination, boundary: ManifoldBoundary | Non
         coords={
             "parameter": list(places),
             "combination": texts,
-            "profile": [*places, *texts],
+            "profile": [*places, *(f"combination {k + 1}" for k in range(len(texts)))],
             "side": ["below", "above"],
         },
         attrs={

@@ -347,10 +347,11 @@ def _interval(t: np.ndarray, value: np.ndarray, slope: np.ndarray) -> tuple[floa
         return np.nan, np.nan
     curve = CubicHermiteSpline(t, value, slope)
     fine = np.linspace(t[:-1], t[1:], 33, axis=1).reshape(-1)
-    level = float(np.max(curve(fine))) - LEVEL
-    peak = int(np.argmax(value))
-    below = [i for i in range(peak) if value[i] < level]
-    above = [i for i in range(peak + 1, len(t)) if value[i] < level]
-    lower = brentq(lambda x: curve(x) - level, t[below[-1]], t[below[-1] + 1]) if below else np.nan
-    upper = brentq(lambda x: curve(x) - level, t[above[0] - 1], t[above[0]]) if above else np.nan
+    heights = curve(fine)
+    peak = int(np.argmax(heights))
+    level = float(heights[peak]) - LEVEL
+    below = np.flatnonzero(heights[:peak] < level)
+    above = peak + 1 + np.flatnonzero(heights[peak + 1 :] < level)
+    lower = brentq(lambda x: curve(x) - level, fine[below[-1]], fine[below[-1] + 1]) if len(below) else np.nan
+    upper = brentq(lambda x: curve(x) - level, fine[above[0] - 1], fine[above[0]]) if len(above) else np.nan
     return float(lower), float(upper)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from scipy import optimize
 
 from bayescg.analysis import profiles
+from bayescg.analysis._profile import LEVEL, _interval
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference import Posterior, Prior, RelativeEntropy, laplace, maximise
 from bayescg.inference._likelihood import ExactLikelihood
@@ -244,3 +245,14 @@ def test_impossible_directions_and_starts_are_refused():
     nowhere = Quadratic(jnp.full(2, jnp.nan), jnp.eye(2))
     with pytest.raises(ConvergenceError, match="no maximum"):
         profiles(posterior, nowhere, mode)
+
+
+def test_a_curve_that_overshoots_between_its_points_has_an_interval():
+    """Slopes that don't fit the points raise the cubic far above them; the crossing is looked for on the cubic itself."""
+    t = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    value = np.array([-9.0, -3.0, 0.0, -3.0, -9.0])
+    slope = np.array([6.0, 4.0, 30.0, -4.0, -6.0])
+    lower, upper = _interval(t, value, slope)
+    assert -2.0 < lower < upper < 2.0
+    straight = _interval(t, -(t**2) / 2 * 4.0, -4.0 * t)
+    np.testing.assert_allclose(straight, [-np.sqrt(2 * LEVEL / 4), np.sqrt(2 * LEVEL / 4)], rtol=1e-9)
