@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from scipy import optimize
 
 from bayescg.analysis import profiles
-from bayescg.analysis._profile import LEVEL, _interval
+from bayescg.analysis._profile import _interval
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference import Posterior, Prior, RelativeEntropy, laplace, maximise
 from bayescg.inference._likelihood import ExactLikelihood
