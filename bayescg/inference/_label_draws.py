@@ -225,14 +225,15 @@ class LabelSampler:
             vectors = np.asarray(self._vectors(jnp.asarray(z[rng.permutation(len(z))])))
             points.append(vectors[: POINTS_PER_MONOMIAL * n_monomials(vectors.shape[1], 3)])
             residuals.append(residuals_at(points[-1], potential, data))
-            if not np.all(np.isfinite(residuals[-1])):
+            n, size = sum(map(len, points)), vectors.shape[1]
+            if n < n_monomials(size, 2) or not np.all(np.isfinite(residuals[-1])):
                 break
-            coarse, finer = (
-                BentLabels.through(
-                    np.concatenate(points), np.concatenate(residuals, axis=1), rows, data, power=power, order=order
-                )
-                for order in (2, 3)
+            through = functools.partial(
+                BentLabels.through,
+                np.concatenate(points), np.concatenate(residuals, axis=1), rows, data, power=power,
             )  # fmt: skip
+            coarse = through(order=2)
+            finer = through(order=3) if n >= n_monomials(size, 3) else None
             found, khat = self._from_surrogate(coarse, trials[-1], refit, rng)
             new = self._weigh(
                 found, coarse, rng,
