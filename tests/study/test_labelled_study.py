@@ -138,9 +138,10 @@ def test_another_unit_system_gives_the_same_physics(dimer, system, tmp_path):
     ours, theirs = open_result(dimer), open_result(tmp_path / "out")
     for name, factor in (("lj_epsilon", energy), ("lj_sigma", length)):
         one, other = ours["posterior"][name], theirs["posterior"][name]
-        sd = float(one.std()) * factor
-        assert float(other.mean()) == pytest.approx(float(one.mean()) * factor, abs=0.15 * sd)
-        assert float(other.std()) == pytest.approx(sd, rel=0.1)
+        # one configuration: the calibrated draws are of a t with 3 degrees of freedom, whose moments hardly settle
+        (low, middle, high), found = (np.quantile(draws, [0.25, 0.5, 0.75]) for draws in (one, other))
+        assert found[1] == pytest.approx(middle * factor, abs=0.1 * (high - low) * factor)
+        assert found[2] - found[0] == pytest.approx((high - low) * factor, rel=0.1)
         assert other.attrs["units"] == get_unit_system(system).unit(
             "energy" if factor == energy else "length"
         )
