@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.captureWarnings(True)
     if options.verbose:
         warnings.simplefilter("default")
-    commands = {"run": _run, "check": _check, "resume": _resume, "report": _report, "export": _export}
-    commands |= {"compare": _compare, "identify": _identify, "sbc": _sbc}
+    commands = {
+        "run": _run, "check": _check, "resume": _resume, "report": _report, "identify": _identify,
+        "compare": _compare, "sbc": _sbc, "export": _export,
+    }  # fmt: skip
     try:
         return commands[options.command](options)
     except BayescgError as error:

@@ -97,16 +97,8 @@ def leave_block_out(
         doi:10.1007/s11222-020-09982-2, moved draws; Racine (2000), doi:10.1016/S0304-4076(00)00030-0, the buffer.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import independent_prior, laplace, relative_entropy
-        >>> from bayescg.physics import LinearPotential, Surrogate
-        >>> def square(positions, box):
-        ...     return jnp.sum(positions**2).reshape(1) / 2
-        >>> spring = LinearPotential(jnp.ones(1), function=square, name="spring")
-        >>> prior = independent_prior(spring, {"spring_theta": dist.LogNormal(0.0, 2.0)})
-        >>> x, weight = np.polynomial.hermite_e.hermegauss(40)  # the exact Z by quadrature in place of simulations
-        >>> z = Surrogate(jnp.ones(()), jnp.zeros(1), jnp.asarray(x[:, None] ** 2 / 2),
-        ...               jnp.asarray(np.log(weight) + x**2 / 2))
+        >>> from bayescg.inference import example_spring, laplace, relative_entropy
+        >>> _, prior, z = example_spring()
         >>> data = np.random.default_rng(0).normal(size=(200, 1)) ** 2 / 2
         >>> frames = SufficientStatistics(data, data, data[:, :0], np.zeros(200, int))
         >>> posterior, likelihood = Posterior(prior), relative_entropy(frames, z)

@@ -59,12 +59,8 @@ def frame_information(surrogate: Surrogate, potential: Potential) -> FrameInform
         potential: at the θ that is asked for.
 
     Example:
-        >>> from bayescg.physics import LinearPotential
-        >>> def half_square(positions, box):
-        ...     return jnp.sum(positions**2).reshape(1) / 2
-        >>> x = jnp.linspace(-8.0, 8.0, 400)  # quadrature in place of reference frames
-        >>> surrogate = Surrogate(jnp.ones(()), jnp.zeros(1), (x**2 / 2)[:, None], jnp.zeros(400))
-        >>> spring = LinearPotential(jnp.array([2.0]), function=half_square, name="spring")
+        >>> from bayescg.inference import example_spring
+        >>> spring, prior, surrogate = example_spring()
         >>> frame_information(surrogate, spring).matrix.round(6).tolist()  # 1/(2 k²)
         [[0.125]]
     """
@@ -120,15 +116,9 @@ def information_at(
         z: the points, for example posterior draws.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import independent_prior
-        >>> from bayescg.physics import LinearPotential
-        >>> def half_square(positions, box):
-        ...     return jnp.sum(positions**2).reshape(1) / 2
-        >>> x = jnp.linspace(-8.0, 8.0, 400)
-        >>> surrogate = Surrogate(jnp.ones(()), jnp.zeros(1), (x**2 / 2)[:, None], jnp.zeros(400))
-        >>> spring = LinearPotential(jnp.array([2.0]), function=half_square, name="spring")
-        >>> posterior = Posterior(independent_prior(spring, {"spring_theta": dist.LogNormal(0.0, 1.0)}))
+        >>> from bayescg.inference import example_spring
+        >>> spring, prior, surrogate = example_spring()
+        >>> posterior = Posterior(prior)
         >>> likelihood = RelativeEntropy(jnp.array([0.25]), jnp.asarray(100.0), surrogate)
         >>> information_at(posterior, likelihood, np.zeros((2, 1))).round(6).tolist()  # in ln k, for any k
         [[[0.5]], [[0.5]]]

@@ -66,15 +66,8 @@ def equilibrium_manifold(prior: Prior, surrogate: Surrogate) -> Manifold:
         surrogate: of the bank.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import independent_prior
-        >>> from bayescg.physics import LinearPotential
-        >>> def half_square(positions, box):
-        ...     return jnp.sum(positions**2).reshape(1) / 2
-        >>> x = jnp.linspace(-8.0, 8.0, 400)
-        >>> surrogate = Surrogate(jnp.ones(()), jnp.zeros(1), (x**2 / 2)[:, None], jnp.zeros(400))
-        >>> spring = LinearPotential(jnp.array([2.0]), function=half_square, name="spring")
-        >>> prior = independent_prior(spring, {"spring_theta": dist.LogNormal(0.0, 1.0)})
+        >>> from bayescg.inference import example_spring
+        >>> spring, prior, surrogate = example_spring()
         >>> round(float(equilibrium_manifold(prior, surrogate).metric(jnp.zeros(1))[0, 0]), 6)  # in ln k
         0.5
     """

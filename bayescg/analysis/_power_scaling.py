@@ -121,15 +121,9 @@ def log_terms(
         z: unconstrained coordinates.
 
     Example:
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import RelativeEntropy, independent_prior
-        >>> from bayescg.physics import LinearPotential, Surrogate
-        >>> def half_square(positions, box):
-        ...     return jnp.sum(positions**2).reshape(1) / 2
-        >>> x = jnp.linspace(-8.0, 8.0, 400)
-        >>> surrogate = Surrogate(jnp.ones(()), jnp.zeros(1), (x**2 / 2)[:, None], jnp.zeros(400))
-        >>> spring = LinearPotential(jnp.array([2.0]), function=half_square, name="spring")
-        >>> posterior = Posterior(independent_prior(spring, {"spring_theta": dist.LogNormal(0.0, 1.0)}))
+        >>> from bayescg.inference import RelativeEntropy, example_spring
+        >>> spring, prior, surrogate = example_spring()
+        >>> posterior = Posterior(prior)
         >>> likelihood = RelativeEntropy(jnp.array([0.25]), jnp.asarray(100.0), surrogate)
         >>> log_prior, log_likelihood = log_terms(posterior, likelihood, np.zeros((1, 2, 1)))
         >>> log_prior.round(4).tolist()  # of ln k at 0

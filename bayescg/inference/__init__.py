@@ -123,6 +123,9 @@ from bayescg.inference._step_choice import variance_ratio_with_memory as varianc
 from bayescg.inference._sgld import GradientTarget as GradientTarget
 from bayescg.inference._sgld import Sgld as Sgld
 from bayescg.inference._sghmc import Sghmc as Sghmc
+from bayescg.inference._example_posteriors import example_frames as example_frames
+from bayescg.inference._example_posteriors import example_observation as example_observation
+from bayescg.inference._example_posteriors import example_spring as example_spring
 from bayescg.inference._example_gradient import example_gradient as example_gradient
 from bayescg.inference._gradient_plan import GradientPlan as GradientPlan
 from bayescg.inference._gradient_plan import plan_minibatches as plan_minibatches

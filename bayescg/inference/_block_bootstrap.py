@@ -89,20 +89,9 @@ def block_bootstrap(
         ConvergenceError: a replica whose mode is not found.
 
     Example:
-        >>> import numpyro
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import Prior, relative_entropy
-        >>> from bayescg.physics import DoubleWell, Reference, ReferenceBank
-        >>> rng, nothing = np.random.default_rng(0), np.zeros((4, 500, 0))
-        >>> x = rng.normal(size=(4, 500))
-        >>> phi = np.stack([-(x**2) / 2, x**4 / 4], axis=-1)
-        >>> bank = ReferenceBank(1.0, (Reference(np.array([-1.0, 0.0]), phi, nothing, nothing, np.zeros((0, 1, 1))),))
-        >>> data = SufficientStatistics(phi[0], nothing[0], nothing[0], np.zeros(500, int))
-        >>> spring = Prior(lambda: DoubleWell(numpyro.sample("t1", dist.Normal(-1.0, 2.0)), 0.0))
-        >>> target = Target(
-        ...     relative_entropy(data, bank.surrogate()), jnp.array([-1.0]), jnp.eye(1), jnp.asarray(1.0)
-        ... )
-        >>> found = block_bootstrap(Posterior(spring), data, target, key=jax.random.key(0), n_replicas=200)
+        >>> from bayescg.inference import example_frames
+        >>> posterior, data, target = example_frames()
+        >>> found = block_bootstrap(posterior, data, target, key=jax.random.key(0), n_replicas=200)
         >>> bool(0.05 < found.draws.std() < 0.08)  # √(2/500) for independent frames
         True
 
@@ -146,20 +135,9 @@ def bayes_bag(
         ConvergenceError: a bag whose mode is not found.
 
     Example:
-        >>> import numpyro
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import Prior, relative_entropy
-        >>> from bayescg.physics import DoubleWell, Reference, ReferenceBank
-        >>> rng, nothing = np.random.default_rng(0), np.zeros((4, 500, 0))
-        >>> x = rng.normal(size=(4, 500))
-        >>> phi = np.stack([-(x**2) / 2, x**4 / 4], axis=-1)
-        >>> bank = ReferenceBank(1.0, (Reference(np.array([-1.0, 0.0]), phi, nothing, nothing, np.zeros((0, 1, 1))),))
-        >>> data = SufficientStatistics(phi[0], nothing[0], nothing[0], np.zeros(500, int))
-        >>> spring = Prior(lambda: DoubleWell(numpyro.sample("t1", dist.Normal(-1.0, 2.0)), 0.0))
-        >>> target = Target(
-        ...     relative_entropy(data, bank.surrogate()), jnp.array([-1.0]), jnp.eye(1), jnp.asarray(1.0)
-        ... )
-        >>> found = bayes_bag(Posterior(spring), data, target, key=jax.random.key(0))
+        >>> from bayescg.inference import example_frames
+        >>> posterior, data, target = example_frames()
+        >>> found = bayes_bag(posterior, data, target, key=jax.random.key(0))
         >>> bool(0.07 < found.draws.std() < 0.11)  # √(2 · 2/500) for independent frames
         True
 

@@ -58,17 +58,11 @@ class LaplaceDraws:
         n_warmup: ignored, since nothing is adapted.
 
     Example:
-        >>> import numpyro
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import ExactLikelihood, Prior
-        >>> class Nothing(ExactLikelihood):
-        ...     def log_likelihood(self, model):
-        ...         return jnp.zeros(())
-        >>> posterior = Posterior(Prior(lambda: numpyro.sample("x", dist.Normal(3.0, 0.1))))
-        >>> target = Target(Nothing(), jnp.array([3.0]), jnp.array([[0.1]]), jnp.asarray(1.0))
+        >>> from bayescg.inference import example_observation
+        >>> posterior, target = example_observation()
         >>> laplace = LaplaceDraws(posterior)
         >>> _, draws = laplace.step(laplace.initial_state(jax.random.key(0), target, n_chains=4), target, n=500)
-        >>> bool(abs(draws.z.mean() - 3.0) < 0.01)
+        >>> bool(abs(draws.z.mean() - 0.8) < 0.05)
         True
     """
 

@@ -56,16 +56,11 @@ def pathfinder_starts(
         spread: how far from the centre the paths begin [Laplace standard deviations].
 
     Example:
-        >>> import numpyro
-        >>> import numpyro.distributions as dist
-        >>> from bayescg.inference import ExactLikelihood, Prior
-        >>> class Nothing(ExactLikelihood):
-        ...     def log_likelihood(self, model):
-        ...         return jnp.zeros(())
-        >>> posterior = Posterior(Prior(lambda: numpyro.sample("x", dist.Normal(3.0, 0.1))))
-        >>> target = Target(Nothing(), jnp.zeros(1), jnp.eye(1), jnp.asarray(1.0))  # centred far away
+        >>> from bayescg.inference import example_observation
+        >>> posterior, target = example_observation()
+        >>> target = target._replace(centre=jnp.array([-3.0]))  # far away
         >>> starts = pathfinder_starts(posterior, target, key=jax.random.key(0), n_chains=3)
-        >>> bool(np.all(np.abs(starts.w - 3.0) < 0.5))
+        >>> bool(np.all(np.abs(target.coordinates(starts.w) - 0.8) < 2.0))
         True
 
     References:

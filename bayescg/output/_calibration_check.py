@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescg.output._canvas import LIMIT, POSTERIOR, PRIOR, panels
+from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,14 +38,7 @@ def calibration_check_text(check: xr.Dataset) -> str:
         other = f"{100 * float(raw['coverage'].sel(parameter=name, content=0.9)):.0f}"
         told = f"{mine['verdict'].item()}: {mine['sentence'].item()}"
         rows.append((str(name), *shares, other, f"{float(mine['ecdf_p']):.2f}", told))
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if 0 < k < len(row) - 1 else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, left=(0, len(rows[0]) - 1))
     return "\n".join([*lines, *calibration_check_sentences(check)])
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayescg.errors import InputError
 from bayescg.output._canvas import LIMIT, POSTERIOR, panels
+from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,14 +47,7 @@ def comparison_table(table: xr.Dataset) -> str:
                 ("yes" if row["verdict"].item() == "passed" else str(row["verdict"].item())) + flagged,
             )
         )
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if k in (0, len(HEAD) - 1) else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, left=(0, len(HEAD) - 1))
     about = (
         f"elpd: {table.attrs['meaning']}, {table.sizes['unit']} units left out one by one, in nats; difference: to the"
         f" best. Method: {table.attrs['method']}. log Z: {table.attrs['normalisation']}"

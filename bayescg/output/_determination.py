@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescg.output._canvas import LIMIT, POSTERIOR, PRIOR, panels
+from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def determination_table(data: xr.Dataset) -> str:
                 f"{_end(low)} .. {_end(high)}",
             )
         )
-    lines = _aligned(rows)
+    lines = aligned(rows, left=(0, 1))
     lines.append("")
     lines += [f"{k + 1}. {reason}" for k, reason in enumerate(data["combination_reason"].values.tolist())]
     return "\n".join(lines)
@@ -49,17 +50,6 @@ def determination_table(data: xr.Dataset) -> str:
 
 def _end(value: float) -> str:
     return "open" if np.isnan(value) else f"{value:.4g}"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if k < 2 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def figure_profiles(data: xr.Dataset) -> "Figure":
