@@ -16,46 +16,11 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import numpyro.distributions as dist  # noqa: E402
 from arviz_stats.base import array_stats  # noqa: E402
+from water_like import problem  # noqa: E402
 
-from bayescg.inference import (  # noqa: E402
-    Nuts,
-    Posterior,
-    Smoothness,
-    default_smoothness_weights,
-    independent_prior,
-    maximise,
-)
-from bayescg.inference._likelihood import RelativeEntropy  # noqa: E402
+from bayescg.inference import Nuts, maximise  # noqa: E402
 from bayescg.inference._nuts import Target, concatenate_draws  # noqa: E402
-from bayescg.physics import Reference, ReferenceBank, SplinePair  # noqa: E402
-
-
-def problem(n_frames: int) -> tuple[Posterior, RelativeEntropy, np.ndarray]:
-    """A posterior of a water-like spline, and a point near its mode."""
-    spline = SplinePair.uniform(inner=0.24, cutoff=0.9, spacing=0.02, core_distance=0.25, core_strength=10.0)
-    r = spline.centres()
-    truth = 20.0 * np.exp(-(r - 0.24) / 0.02) + 0.3 * np.cos(22.0 * (r - 0.28)) * np.exp(-(r - 0.28) / 0.2)
-    rng = np.random.default_rng(1)
-    distance = np.abs(r[:, None] - r[None, :])
-    scale = 3.0 + 40.0 * (r - r[0])
-    root = np.linalg.cholesky(np.exp(-distance / 0.05) * np.outer(scale, scale) + 1e-6 * np.eye(len(r)))
-    features = np.concatenate(
-        [300.0 * r + rng.normal(size=(n_frames, len(r))) @ root.T, np.zeros((n_frames, 1))], axis=1
-    )
-    shaped = features.reshape(20, -1, len(r) + 1)
-    none = shaped[..., :0]
-    bank = ReferenceBank(0.4, (Reference(np.append(truth, 1.0), shaped, none, none, np.zeros((0, 1, 3))),))
-    mean = features.mean(axis=0) + np.append(root @ rng.normal(size=len(r)), 0.0) / np.sqrt(1500.0)
-    likelihood = RelativeEntropy(jnp.asarray(mean), jnp.asarray(1500.0), bank.surrogate())
-    info = spline.parameters()[0]
-    prior = independent_prior(
-        spline,
-        {info.name: Smoothness(dist.LogNormal(np.log(0.25), 1.0), default_smoothness_weights(info))},
-    )
-    start = np.asarray(prior.unconstrain({info.name: truth, f"{info.name}_smoothness": 0.3}))
-    return Posterior(prior), likelihood, start
 
 
 def main() -> None:
@@ -71,7 +36,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     for n_frames in options.frames:
-        posterior, likelihood, start = problem(n_frames)
+        posterior, likelihood, _, start = problem(n_frames, 33)
         mode = maximise(posterior, likelihood, start, least_effective_frames=50.0)
         root = jnp.asarray(np.linalg.cholesky(mode.covariance))
         target = Target(likelihood, jnp.asarray(mode.z), root, jnp.asarray(50.0))
