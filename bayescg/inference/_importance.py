@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayescg.inference._t_mixture import fit_t_mixture
+from bayescg.inference._t_mixture import fit_t_mixture, flattened
 
 STEPS_PER_ROUND = 3
 """Steps of expectation and maximisation between two rounds of proposals."""
@@ -78,6 +78,9 @@ def mixture_draws(
 ) -> Weighted:
     """Importance sampling by mixtures of t distributions that are fitted to the weighted draws of the round before.
 
+    Where a few draws hold nearly all the weight, a mixture of these few would be singular: then it is fitted to flattened
+    weights, and comes nearer the target round by round.
+
     Args:
         draws: what the first mixture is fitted to.
         weights: theirs, normalised.
@@ -94,11 +97,12 @@ def mixture_draws(
     References:
         Cappé et al. (2008), doi:10.1007/s11222-008-9059-x.
     """
-    mixture = fit_t_mixture(draws, weights, n_components=n_components, rng=rng)
+    size = draws.shape[1]
+    mixture = fit_t_mixture(draws, flattened(weights, size=size), n_components=n_components, rng=rng)
     for round_ in range(rounds):
         if round_:
             for _ in range(STEPS_PER_ROUND):
-                mixture = mixture.updated(draws, weights)
+                mixture = mixture.updated(draws, flattened(weights, size=size))
         draws = mixture.sample(n_last if round_ + 1 == rounds else n, rng)
         weights, khat = smoothed_weights(log_density(draws) - mixture.log_density(draws))
     return Weighted(draws, weights, khat)

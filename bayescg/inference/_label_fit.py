@@ -60,7 +60,7 @@ class LabelSettings(NamedTuple):
     tolerance: float = 1e-8
     n_chains: int = 4
     n_warmup: int = 400
-    n_draws: int = 500
+    n_draws: int = 1000
     n_checks: int = 32
 
 

@@ -10,7 +10,9 @@ DEGREES_OF_FREEDOM = 5.0
 FIRST_STEPS = 10
 """Steps of expectation and maximisation from a random start."""
 LEAST_DRAWS = 3.0
-"""Draws per coordinate below which a component is dropped."""
+"""Effective draws per coordinate below which a component is dropped, and weights are flattened before they are fitted."""
+N_POWERS = 21
+"""Powers of the weights that are tried where few draws hold nearly all."""
 RIDGE = 1e-4
 """Share of the draws' covariance that every component's scale has at least."""
 
@@ -71,7 +73,7 @@ class TMixture(NamedTuple):
         log_parts, squares = self.log_components(draws)
         owned = np.exp(log_parts - logsumexp(log_parts, axis=1, keepdims=True)) * weights[:, None]
         share = owned.sum(axis=0)
-        kept = share * len(draws) > LEAST_DRAWS * size
+        kept = np.minimum(share * len(draws), _effective(owned)) > LEAST_DRAWS * size
         if not kept.any():
             return self
         pulled = owned * (DEGREES_OF_FREEDOM + size) / (DEGREES_OF_FREEDOM + squares)
@@ -84,6 +86,29 @@ class TMixture(NamedTuple):
             means.append(mean)
             roots.append(np.linalg.cholesky(scale + floor))
         return TMixture(share[kept] / share[kept].sum(), np.stack(means), np.stack(roots))
+
+
+def flattened(weights: Float[np.ndarray, " draw"], *, size: int) -> Float[np.ndarray, " draw"]:
+    """The largest power of weights, normalised, whose effective number of draws is enough to fit a mixture to.
+
+    Args:
+        weights: normalised.
+        size: number of coordinates.
+
+    References:
+        Koblents and Míguez (2015), doi:10.1007/s11222-013-9440-2: flattened weights while a proposal is far away.
+    """
+    log_weights = np.log(np.maximum(weights, np.finfo(float).tiny))
+    for power in np.linspace(1.0, 0.0, N_POWERS):
+        flat = np.exp(power * log_weights - logsumexp(power * log_weights))
+        if _effective(flat) > LEAST_DRAWS * size:
+            break
+    return flat
+
+
+def _effective(weights: Float[np.ndarray, "draw ..."]) -> np.ndarray:
+    """Effective number (Σ w)² / Σ w² of draws."""
+    return weights.sum(axis=0) ** 2 / np.maximum(np.sum(weights**2, axis=0), np.finfo(float).tiny)
 
 
 def fit_t_mixture(

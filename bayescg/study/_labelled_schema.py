@@ -83,7 +83,7 @@ class LabelledInferenceTable(Table):
     starts: Count = 1
     chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400
-    draws: Annotated[WholeNumber, Field(ge=50)] = 500
+    draws: Annotated[WholeNumber, Field(ge=50)] = 1000
 
 
 class LabelledPredictionTable(Table):

@@ -7,7 +7,7 @@ from scipy.stats import multivariate_t
 
 from bayescg.inference._importance import mixture_draws, smoothed_weights, systematic
 from bayescg.inference._response_surface import LARGEST_ERROR, smooth_values, surface_points
-from bayescg.inference._t_mixture import TMixture, fit_t_mixture
+from bayescg.inference._t_mixture import TMixture, fit_t_mixture, flattened
 
 ORDER = np.arange(3000)
 
@@ -162,3 +162,31 @@ def test_draws_that_are_not_finite_have_no_weight():
     weights, khat = smoothed_weights(log_ratio)
     assert np.all(weights[:3] < 1e-15) and weights.sum() == pytest.approx(1.0) and khat < 0.7
     assert smoothed_weights(np.full(100, np.nan))[1] == np.inf
+
+
+def test_mixtures_come_near_from_weights_that_one_draw_holds():
+    """A target eight standard deviations away in five coordinates: at first one draw has all the weight, and a covariance
+    of one draw is nothing."""
+    rng = np.random.default_rng(6)
+    draws = rng.normal(size=(500, 5))
+
+    def log_density(points):
+        return -0.5 * np.sum(((points - 8.0 / np.sqrt(5.0)) / 0.5) ** 2, axis=1)
+
+    weights, _ = smoothed_weights(log_density(draws) + 0.5 * np.sum(draws**2, axis=1))
+    assert 1.0 / np.sum(weights**2) < 3.0
+    found = mixture_draws(draws, weights, log_density, n=500, n_last=4000, rounds=10, rng=rng)
+    assert found.khat < 0.5
+    mean = found.weights @ found.draws
+    np.testing.assert_allclose(mean, 8.0 / np.sqrt(5.0), atol=0.08)
+    np.testing.assert_allclose(np.sqrt(found.weights @ (found.draws - mean) ** 2), 0.5, rtol=0.1)
+
+
+def test_flattened_weights_keep_order_and_leave_good_ones_alone():
+    even = np.full(100, 0.01)
+    np.testing.assert_allclose(flattened(even, size=5), even)
+    steep = np.exp(-np.arange(100.0))
+    flat = flattened(steep / steep.sum(), size=5)
+    assert 15.0 < 1.0 / np.sum(flat**2) < 60.0 and np.all(np.diff(flat) <= 0.0)
+    only = np.eye(100)[0]
+    assert 1.0 / np.sum(flattened(only, size=5) ** 2) > 15.0
