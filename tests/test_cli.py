@@ -183,3 +183,10 @@ def test_help_loads_nothing_heavy():
     assert result.returncode == 0, result.stderr
     for command in ("run", "check", "resume", "report", "export"):
         assert command in result.stdout
+
+
+def test_the_module_returns_what_the_command_returns(tmp_path):
+    """`python -m bayescg` ends a script with `set -e` on bad input, as `bayescg` does."""
+    command = [sys.executable, "-m", "bayescg", "identify", str(tmp_path / "nothing")]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 2 and found.stderr.startswith("bayescg: error: ")
