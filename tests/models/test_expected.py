@@ -11,11 +11,19 @@ import json
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from arviz_stats.base import array_stats
 
 from bayescg.cli import main
+from bayescg.inference import BlackjaxNuts, Target
+from bayescg.inference._calibrate import symmetric_root
+from bayescg.inference._chains import draw_chains
+from bayescg.progress import SilentProgress
+from bayescg.study._stored_fits import stored_fit
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DFT = MODELS.parents[1] / "shared" / "data" / "dft"
@@ -43,6 +51,8 @@ def test_a_run_gives_what_is_expected(name: str, tmp_path: Path, monkeypatch):
     assert main(["run", str(MODELS / name), "-o", str(tmp_path / "out")]) == 0
     with xr.open_datatree(tmp_path / "out" / "posterior.nc") as tree:
         check_against(expected, tree.load())
+        if name == "water-spce":
+            check_another_nuts(tree, tmp_path / "out")
 
 
 def read_expected(folder: Path) -> dict:
@@ -82,6 +92,33 @@ def check_parameters(expected: dict, tree: xr.DataTree) -> None:
         ratio = draws.std(["chain", "draw"]).values / sd
         assert np.abs(shift).max() < tolerance["mean_in_sd"], f"{name}: means are {shift} sd away"
         assert np.abs(ratio - 1.0).max() < tolerance["sd_ratio"], f"{name}: sd are {ratio} times the expected"
+
+
+def check_another_nuts(tree: xr.DataTree, folder: Path) -> None:
+    """BlackJAX's NUTS on the stored references gives the run's posterior, which NumPyro's drew: means and widths along
+    directions that are independent in it, within the errors of their differences."""
+    fit = stored_fit(tree, folder)
+    root = symmetric_root(fit.mode.covariance)
+    target = Target(fit.likelihood, jnp.asarray(fit.mode.z), jnp.asarray(root), jnp.asarray(1.0))
+    other = draw_chains(
+        BlackjaxNuts(fit.posterior, n_warmup=400), target, key=jax.random.key(3), n_chains=4, n_draws=1000,
+        name="other", checkpoints=None, progress=SilentProgress(),
+    )  # fmt: skip
+    own = tree["unconstrained"]["z"].values
+    root = np.linalg.cholesky(np.cov(own.reshape(-1, own.shape[-1]).T))
+    white = [np.linalg.solve(root, (z - own.mean(axis=(0, 1)))[..., None])[..., 0] for z in (own, other.z)]
+    gaps = np.concatenate([gaps_in_errors(*white, power) for power in (1, 2)])
+    assert np.sqrt(np.mean(gaps**2)) < 1.5 and np.abs(gaps).max() < 4.5, gaps
+
+
+def gaps_in_errors(a: np.ndarray, b: np.ndarray, power: int) -> np.ndarray:
+    """Differences of the mean powers of two sets of draws [chain draw coordinate] over their Monte-Carlo errors."""
+    shift = a.mean(axis=(0, 1)) if power == 2 else 0.0
+    powers = [(z - shift) ** power for z in (a, b)]
+    errors = [
+        z.var(axis=(0, 1)) / array_stats.ess(z, chain_axis=0, draw_axis=1, method="mean") for z in powers
+    ]
+    return (powers[0].mean(axis=(0, 1)) - powers[1].mean(axis=(0, 1))) / np.sqrt(sum(errors))
 
 
 def check_rdf(place: float, height: float, tree: xr.DataTree) -> None:
@@ -190,3 +227,12 @@ def test_another_posterior_fails(change):
 def test_a_model_without_expected_numbers_fails(tmp_path):
     with pytest.raises(AssertionError, match="is missing"):
         read_expected(tmp_path)
+
+
+def test_gaps_between_draws_are_told_from_noise():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 4, 1000, 30))
+    for power in (1, 2):
+        assert np.abs(gaps_in_errors(a, b, power)).max() < 4.5
+    assert np.abs(gaps_in_errors(a, b + 0.2, 1)).min() > 4.5
+    assert np.abs(gaps_in_errors(a, 1.2 * b, 2)).min() > 4.5
