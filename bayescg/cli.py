@@ -4,6 +4,7 @@ Everything heavy is imported inside the commands, so that `bayescg --help` answe
 """
 
 import argparse
+import json
 import logging
 import sys
 import traceback
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("default")
     commands = {
         "run": _run, "check": _check, "resume": _resume, "report": _report, "identify": _identify,
-        "compare": _compare, "sbc": _sbc, "export": _export,
+        "compare": _compare, "sbc": _sbc, "ppc": _ppc, "sweep": _sweep, "export": _export,
     }  # fmt: skip
     try:
         return commands[options.command](options)
@@ -148,6 +149,30 @@ def _parser() -> argparse.ArgumentParser:
         help="synthetic data sets (200; below 100 can't tell)",
     )
     sbc.add_argument("--seed", type=_seed, default=0, help="random seed (0)")
+
+    ppc = commands.add_parser(
+        "ppc",
+        parents=[common],
+        help="check whether data of the model would look like a run's data (posterior predictive checks)",
+    )
+    ppc.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
+    ppc.add_argument("--draws", type=_draws, default=50, metavar="N", help="posterior draws (50)")
+    ppc.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="FRAMES",
+        help="netCDF of further frames, to be scored beside the run's",
+    )
+
+    sweep = commands.add_parser(
+        "sweep",
+        parents=[common],
+        help="say how large a basis the data of a run carry and what more data would bring; nothing is simulated",
+    )
+    sweep.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
+    sweep.add_argument(
+        "--sizes", type=_sizes, metavar="N,N,...", help="coefficients of coarser splines or series to try"
+    )
 
     export = commands.add_parser("export", parents=[common], help="write potentials for a simulation engine")
     export.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
@@ -278,6 +303,37 @@ def _sbc(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _ppc(options: argparse.Namespace) -> int:
+    from bayescg.output import predictive_check_table
+
+    _enable_64_bit()
+    from bayescg.study import check_predictions
+
+    check = check_predictions(
+        options.output, n_draws=options.draws, held_out=options.held_out,
+        tell=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    print(predictive_check_table(check))
+    print()
+    print("\n".join(json.loads(check.attrs["sentences"])))
+    _keep(check, options.output, "predictive_checks")
+    return DONE
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from bayescg.output import sweep_table
+
+    _enable_64_bit()
+    from bayescg.study import sweep_run
+
+    swept = sweep_run(options.output, sizes=options.sizes, tell=lambda text: print(text, file=sys.stderr))
+    print(sweep_table(swept))
+    print()
+    print("\n".join(json.loads(swept.attrs["sentences"])))
+    _keep(swept, options.output, "sweep")
+    return DONE
+
+
 def _keep(data: "xr.Dataset", folder: Path, name: str) -> None:
     """An analysis beside its run, and the report that tells of it."""
     from bayescg.output import open_result, write_analysis, write_report
@@ -374,6 +430,22 @@ def _count_or_none(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is too few; 0 or more")
+    return value
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected whole numbers with commas, as 8,12,16"
+        ) from None
+
+
+def _draws(text: str) -> int:
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{value} is too few; at least 2")
     return value
 
 

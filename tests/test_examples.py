@@ -14,6 +14,7 @@ SLOW = {
     "bayescg.analysis._importance_posteriors",
     "bayescg.analysis._profile",
     "bayescg.inference._fit",
+    "bayescg.inference._replica_chains",
     "bayescg.inference._stochastic_gradient",
     "bayescg.physics._persistent_replicas",
 }

@@ -147,14 +147,14 @@ class BridgeSettings(NamedTuple):
         n_replicas: replicas at each state.
         n_samples: samples per replica to begin with; doubled until the error is small enough.
         max_samples: most samples per replica.
-        tolerance: standard error of log Z between two forms that is small enough.
+        tolerance: standard error of log Z between two forms that is small enough, one for all pairs or of each.
         max_states: most states between two forms.
     """
 
     n_replicas: int = 8
     n_samples: int = 100
     max_samples: int = 3200
-    tolerance: float = 0.01
+    tolerance: float | Float[np.ndarray, "model model"] = 0.01
     max_states: int = 7
 
 
@@ -233,7 +233,7 @@ def _bridge(
         references = new if not references else [_joined(a, b) for a, b in zip(references, new, strict=True)]
         values, covariance = _differences(ReferenceBank(beta, tuple(references)), states)
         total = references[0].features.shape[1]
-        if np.sqrt(np.diag(covariance).max()) <= settings.tolerance or 2 * total > settings.max_samples:
+        if np.all(_pair_errors(covariance) <= settings.tolerance) or 2 * total > settings.max_samples:
             break
         n_samples = total
         kept = [r.configurations[1::2] for r in new]
@@ -242,6 +242,12 @@ def _bridge(
         shift = np.array([-np.mean(correct(references[k].configurations, k)) for k in range(joint.n_models)])
         values = values + shift - shift[0]
     return values, covariance
+
+
+def _pair_errors(covariance: Float[np.ndarray, "model model"]) -> Float[np.ndarray, "model model"]:
+    """Standard errors of all differences."""
+    variances = np.diag(covariance)
+    return np.sqrt(np.maximum(variances[:, None] + variances - 2.0 * covariance, 0.0))
 
 
 def _joined(first: Reference, more: Reference) -> Reference:

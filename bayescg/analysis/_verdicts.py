@@ -7,10 +7,19 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayescg.analysis._identifiability import Identifiability
-from bayescg.inference import FitResult, LabelFit, LaplaceDraws, laplace_khat
+from bayescg.inference import (
+    FitResult,
+    LabelFit,
+    LaplaceDraws,
+    ResampledBlocks,
+    StepChoice,
+    laplace_khat,
+)
 from bayescg.physics import ReferenceBank
 
 PASSED, FAILED, NOT_TESTED = "passed", "failed", "not tested"
+FEWEST_BLOCKS = 20
+"""Blocks below which resampled widths are off by a fifth or more."""
 
 
 class Check(NamedTuple):
@@ -40,7 +49,10 @@ def _check(name: str, passed: bool, value: float, threshold: float, good: str, b
 
 
 def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
-    """R̂ and effective sample size of the draws; divergences, or how far Laplace's approximation can be trusted.
+    """R̂ and effective sample size of the draws, and what can go wrong with their sampler alone.
+
+    That is divergences, how far Laplace's approximation can be trusted, the predicted bias of a stochastic-gradient step
+    against its tolerance, or the number of blocks that were resampled.
 
     Args:
         fit: the inference's outcome.
@@ -68,9 +80,43 @@ def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
         _check("effective draws", ess > 400, ess, 400,
                f"At least {ess:.0f} effective draws in bulk and tail for every parameter.",
                f"Only {ess:.0f} effective draws for some parameter: its interval's ends are noisy; draw more."),
-        _laplace_check(fit) if isinstance(fit, FitResult) and fit.sampler == LaplaceDraws.name
-        else _divergence_check(fit),
+        _own_check(fit),
     ]  # fmt: skip
+
+
+def _own_check(fit: FitResult | LabelFit) -> Check:
+    """What can go wrong with this sampler and with no other."""
+    if isinstance(fit, FitResult):
+        if fit.step_choice is not None:
+            return _step_check(fit.sampler, fit.step_choice)
+        if fit.resampled is not None:
+            return _blocks_check(fit.sampler, fit.resampled)
+        if fit.sampler == LaplaceDraws.name:
+            return _laplace_check(fit)
+    return _divergence_check(fit)
+
+
+def _step_check(sampler: str, choice: StepChoice) -> Check:
+    bias, limit = max(choice.width_bias, choice.lag), choice.width_tolerance
+    told = (
+        f"{sampler}'s step of {choice.step:.3g} is predicted to change posterior standard deviations by up to"
+        f" {choice.width_bias:.3f} of them and to shift means by up to {choice.lag:.3f} of them"
+    )
+    return _check("step size", bias <= limit * (1.0 + 1e-9) and not choice.flag, bias, limit,
+                  f"{told} (inference.step_tolerance {limit:.3g}); one effective draw per"
+                  f" {choice.autocorrelation_time:.0f} updates. The draws come from simulations that go on while the"
+                  " parameters move; the reweighted free energy is not in them.",
+                  f"{told}, more than inference.step_tolerance ({limit:.3g}) allows{'; ' + choice.flag if choice.flag else ''}:"
+                  " do not use these draws; leave out inference.step, or raise simulation.replicas.")  # fmt: skip
+
+
+def _blocks_check(sampler: str, blocks: ResampledBlocks) -> Check:
+    told = (
+        f"{sampler}: each raw draw is {blocks.each} ({blocks.n_blocks} blocks of {blocks.block_length} frames), not a draw"
+        " of the posterior that takes frames as independent"
+    )
+    return _check("resampled blocks", blocks.n_blocks >= FEWEST_BLOCKS, blocks.n_blocks, FEWEST_BLOCKS, f"{told}.",
+                  f"{told}; so few blocks say little about widths: use a longer trajectory.")  # fmt: skip
 
 
 def _divergence_check(fit: FitResult | LabelFit) -> Check:

@@ -123,6 +123,10 @@ from bayescg.inference._step_choice import variance_ratio_with_memory as varianc
 from bayescg.inference._sgld import GradientTarget as GradientTarget
 from bayescg.inference._sgld import Sgld as Sgld
 from bayescg.inference._sghmc import Sghmc as Sghmc
+from bayescg.inference._replica_chains import ReplicaChainState as ReplicaChainState
+from bayescg.inference._replica_chains import StochasticGradientChains as StochasticGradientChains
+from bayescg.inference._resampled_draws import ResampledBlocks as ResampledBlocks
+from bayescg.inference._resampled_draws import ResampledDraws as ResampledDraws
 from bayescg.inference._example_posteriors import example_frames as example_frames
 from bayescg.inference._example_posteriors import example_observation as example_observation
 from bayescg.inference._example_posteriors import example_spring as example_spring

@@ -11,9 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from bayescg.data import statistical_inefficiency
 from bayescg.errors import ConvergenceError, InputError
-from bayescg.inference._laplace_draws import BATCH
 from bayescg.inference._posterior import Posterior
-from bayescg.inference._sampler import Target, whitened_potential
+from bayescg.inference._sampler import BATCH, Target, whitened_potential
 from bayescg.physics import SufficientStatistics
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.02, 0.001)
@@ -99,11 +98,11 @@ def block_bootstrap(
         Künsch (1989), doi:10.1214/aos/1176347265, eq. 2.4, moving blocks; Lahiri (1992), centring; Newton & Raftery
         (1994), doi:10.1111/j.2517-6161.1994.tb01956.x, with the prior.
     """
-    blocks = _blocks(statistics, length)
+    blocks = centred_blocks(statistics, length)
     score_key, replica_key = jax.random.split(key)
     keys = jax.random.split(replica_key, n_replicas)
-    z, converged = _modes(posterior, target, blocks.means, blocks.n_blocks, score_key, keys)
-    _refuse_lost(np.asarray(converged))
+    z, converged = resampled_modes(posterior, target, blocks.means, blocks.n_blocks, score_key, keys)
+    refuse_lost(np.asarray(converged))
     return BlockBootstrap(np.asarray(z), blocks.length, blocks.n_blocks)
 
 
@@ -144,10 +143,10 @@ def bayes_bag(
     References:
         Huggins & Miller (2023), doi:10.1214/22-BA1301; Bühlmann (2014), doi:10.1214/14-STS486.
     """
-    blocks = _blocks(statistics, length)
+    blocks = centred_blocks(statistics, length)
     keys = jax.random.split(key, n_bags)
-    z, converged = _bags(posterior, target, blocks.means, blocks.n_blocks, n_draws, keys)
-    _refuse_lost(np.asarray(converged))
+    z, converged = bag_draws(posterior, target, blocks.means, blocks.n_blocks, n_draws, keys)
+    refuse_lost(np.asarray(converged))
     return BlockBootstrap(np.asarray(z), blocks.length, blocks.n_blocks)
 
 
@@ -157,7 +156,7 @@ class _Blocks(NamedTuple):
     n_blocks: int
 
 
-def _blocks(statistics: SufficientStatistics, length: int | None) -> _Blocks:
+def centred_blocks(statistics: SufficientStatistics, length: int | None) -> _Blocks:
     """Centred mean of every block that lies within one trajectory."""
     lengths = statistics.trajectory_lengths()
     n = statistics.n_frames
@@ -185,7 +184,7 @@ def _resampled(target: Target, means: Array, n_blocks: int, key: Key[Array, ""])
 
 
 @eqx.filter_jit
-def _modes(
+def resampled_modes(
     posterior: Posterior, target: Target, means: Array, n_blocks: int, score_key: Key[Array, ""], keys: Array
 ):
     sizes, vectors = jnp.linalg.eigh(posterior.prior.score_covariance(target.centre, key=score_key))
@@ -202,7 +201,7 @@ def _modes(
 
 
 @eqx.filter_jit
-def _bags(posterior: Posterior, target: Target, means: Array, n_blocks: int, n_draws: int, keys: Array):
+def bag_draws(posterior: Posterior, target: Target, means: Array, n_blocks: int, n_draws: int, keys: Array):
     def one(key):
         block_key, draw_key = jax.random.split(key)
         potential = whitened_potential(posterior, _resampled(target, means, n_blocks, block_key))
@@ -243,7 +242,7 @@ def _newton(
     return w, hessian(w), converged
 
 
-def _refuse_lost(converged: np.ndarray) -> None:
+def refuse_lost(converged: np.ndarray) -> None:
     if not converged.all():
         raise ConvergenceError(
             f"block bootstrap: {int((~converged).sum())} of {len(converged)} replicas did not reach their mode; narrow the"

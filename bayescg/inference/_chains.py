@@ -1,6 +1,7 @@
 """Chains of any sampler in compiled chunks, each followed by a checkpoint: a stopped run goes on to the same bits."""
 
 import time
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -24,7 +25,31 @@ def draw_chains(
     checkpoints: Checkpoints | None,
     progress: Progress,
 ) -> Draws:
-    """Warm up and draw.
+    """Warm up and draw; see `follow_chains`."""
+    return follow_chains(
+        sampler,
+        target,
+        key=key,
+        n_chains=n_chains,
+        n_draws=n_draws,
+        name=name,
+        checkpoints=checkpoints,
+        progress=progress,
+    )[0]
+
+
+def follow_chains(
+    sampler: Sampler,
+    target: Target,
+    *,
+    key: Key[Array, ""],
+    n_chains: int,
+    n_draws: int,
+    name: str,
+    checkpoints: Checkpoints | None,
+    progress: Progress,
+) -> tuple[Draws, Any]:
+    """Warm up and draw: the draws, and the sampler's state after the last of them.
 
     Args:
         sampler: what draws.
@@ -56,7 +81,7 @@ def draw_chains(
             kept = concatenate_draws(parts)._asdict() if parts else {}
             checkpoints.save(name, {"done": np.asarray(done), **tree_to_arrays(state), **kept})
             last = time.monotonic()
-    return concatenate_draws(parts)
+    return concatenate_draws(parts), state
 
 
 def _metrics(draws: Draws, parts: list[Draws]) -> dict[str, str]:
@@ -64,6 +89,6 @@ def _metrics(draws: Draws, parts: list[Draws]) -> dict[str, str]:
     if not draws.n_steps.any():
         return {}
     return {
-        "leapfrog steps": f"{draws.n_steps.mean():.1f}",
+        "steps per draw": f"{draws.n_steps.mean():.1f}",
         "divergences": str(sum(int(part.diverging.sum()) for part in parts)),
     }

@@ -12,10 +12,10 @@ from scipy.special import logsumexp
 from bayescg.errors import InputError
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._importance import smoothed_weights
-from bayescg.inference._laplace_draws import BATCH, FattenedLaplace
+from bayescg.inference._laplace_draws import FattenedLaplace
 from bayescg.inference._posterior import Mode, Posterior
 from bayescg.inference._problem import FitResult
-from bayescg.inference._sampler import Target, log_volume, whitened_potential
+from bayescg.inference._sampler import BATCH, Target, log_volume, whitened_potential
 from bayescg.inference._tempered_smc import TemperedSmc
 from bayescg.physics import ReferenceBank
 

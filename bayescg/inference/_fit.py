@@ -9,13 +9,16 @@ import numpy as np
 from bayescg.data import statistical_inefficiency
 from bayescg.errors import ConvergenceError
 from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draws, symmetric_root
-from bayescg.inference._chains import draw_chains
+from bayescg.inference._chains import follow_chains
 from bayescg.inference._checkpoint import Checkpoints
 from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._problem import FitResult, FitSettings, Problem
 from bayescg.inference._references import ReferenceRunner, named_key
+from bayescg.inference._replica_chains import StochasticGradientChains
+from bayescg.inference._resampled_draws import ResampledDraws
 from bayescg.inference._sampler import Draws, Sampler, Target
+from bayescg.inference._step_choice import StepChoice
 from bayescg.inference._verify import (
     FLOOR_LIMIT,
     Verification,
@@ -99,6 +102,7 @@ class Fitter:
         self._unthinned: Reference | None = None
         self._last_check: dict[str, str] = {}
         self._sampler: Sampler = settings.sampler(self.posterior, n_warmup=settings.n_warmup)
+        self._step_choice: StepChoice | None = None
 
     def run(self) -> FitResult:
         """The whole inference.
@@ -145,8 +149,9 @@ class Fitter:
         self.progress.finish()
         return FitResult(
             mode, calibration, likelihood, draws, calibrated, effective, tuple(verifications), bank, path,
-            converged, bank.contains(self.problem.statistics.features.mean(axis=0)), bank.independent_frames(),
-            dict(self._clock.seconds), self._sampler.name,
+            converged, self._inside(bank, mode), bank.independent_frames(),
+            dict(self._clock.seconds), self._sampler.name, self._step_choice,
+            self._sampler.blocks if isinstance(self._sampler, ResampledDraws) else None,
         )  # fmt: skip
 
     def likelihood(self, bank: ReferenceBank) -> RelativeEntropy:
@@ -202,7 +207,7 @@ class Fitter:
                 self.posterior.check(jnp.asarray(z), self.likelihood(bank))
             mode = self._maximise(bank, z)
             step_size = self._distance(mode, mode.z - z)
-            inside = bank.contains(self.problem.statistics.features.mean(axis=0))
+            inside = self._inside(bank, mode)
             self._references.position = iteration + 1
             self._references.metrics = {
                 "references": str(iteration + 1),
@@ -254,6 +259,14 @@ class Fitter:
         )
         return maximise(self.posterior, self.likelihood(bank), start, least_effective_frames=least)
 
+    def _inside(self, bank: ReferenceBank, mode: Mode) -> bool:
+        """Whether frames of the bank can be weighted to have the data's averages, of what the parameters can change.
+
+        Where the coefficients are a curved function of few parameters, the others differ by the model's misfit.
+        """
+        directions = np.asarray(self.posterior.coefficient_jacobian(jnp.asarray(mode.z)))
+        return bank.contains(self.problem.statistics.features.mean(axis=0), directions=directions)
+
     def _distance(self, mode: Mode, step: np.ndarray) -> float:
         """Length of a step in calibrated standard deviations per direction.
 
@@ -283,7 +296,7 @@ class Fitter:
             jnp.asarray(symmetric_root(mode.covariance)),
             jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
         )
-        return draw_chains(
+        draws, state = follow_chains(
             sampler,
             target,
             key=named_key(settings.seed, f"{sampler.name} {name}"),
@@ -293,6 +306,9 @@ class Fitter:
             checkpoints=self.checkpoints,
             progress=self.progress,
         )
+        if isinstance(sampler, StochasticGradientChains):
+            self._step_choice = sampler.choice(state)
+        return draws
 
     def _calibrated(self, draws: Draws, mode: Mode, calibration: Calibration, name: str) -> np.ndarray:
         rng = np.random.default_rng([self.settings.seed, *f"calibrated {name}".encode()])

@@ -148,6 +148,37 @@ def plan_relative_entropy(
     return GradientPlan(target, choice, noise, covariance, spent, frames)
 
 
+def measure_noise(
+    gradient: RelativeEntropyGradient,
+    centre: Float[np.ndarray, " coordinate"],
+    root: Float[np.ndarray, "coordinate coordinate"],
+    *,
+    key: Key[Array, ""],
+    n_equilibration: int = 100,
+    n_measured: int = 400,
+) -> GradientNoise:
+    """Noise of the gradient at a known maximum, from fresh replicas.
+
+    Args:
+        gradient: of the posterior.
+        centre: the maximum [coordinate].
+        root: of the covariance there, which whitens [coordinate coordinate].
+        key: of all random numbers.
+        n_equilibration: updates dropped.
+        n_measured: updates kept.
+
+    Raises:
+        ConvergenceError: a replica left the finite numbers.
+    """
+    z = jnp.asarray(centre)
+    state = _initial_state(gradient, key, z)
+    _, kept = _simulate(gradient, state, z, n_equilibration + n_measured)
+    simulated = np.asarray(kept)[n_equilibration:]
+    if not np.isfinite(simulated).all():
+        raise ConvergenceError("a replica left the finite numbers at the maximum: shorten the time step")
+    return _noise(gradient, z, simulated, np.asarray(root))
+
+
 def plan_minibatches(
     gradient: MinibatchGradient,
     start: Float[np.ndarray, " coordinate"],

@@ -9,10 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from bayescg.inference._posterior import Posterior
-from bayescg.inference._sampler import Draws, Target, whitened_potential
-
-BATCH = 16
-"""Densities evaluated side by side: many at once would hold as many copies of the reference frames' weights."""
+from bayescg.inference._sampler import BATCH, Draws, Target, whitened_potential
 
 
 class FattenedLaplace(NamedTuple):

@@ -12,7 +12,17 @@ from jaxtyping import Array, Float, Key
 from bayescg.inference._importance import smoothed_weights
 from bayescg.inference._nuts import Nuts
 from bayescg.inference._posterior import Posterior
-from bayescg.inference._sampler import Draws, MarkovChains, Target, dispersed, whitened_potential
+from bayescg.inference._sampler import (
+    BATCH,
+    Draws,
+    MarkovChains,
+    Target,
+    dispersed,
+    whitened_potential,
+)
+
+ELBO_SAMPLES = 25
+"""Draws that estimate the bound at each step of a path."""
 
 
 class PathfinderStarts(NamedTuple):
@@ -80,11 +90,19 @@ def pathfinder_starts(
 
 @eqx.filter_jit
 def _paths(posterior: Posterior, target: Target, key: Key[Array, ""], begin: Array, n_samples: int):
-    from blackjax.vi.multipathfinder import multi_approximate
+    """Draws of each path with log ratios, and its bound; path after path, since a density at many points at once holds as
+    many copies of the reference frames' weights."""
+    from blackjax.vi.pathfinder import approximate, sample
 
     potential = whitened_potential(posterior, target)
-    state, _ = multi_approximate(key, lambda w: -potential(w), begin, n_samples)
-    return state.samples, state.logp - state.logq, state.path_states.elbo
+
+    def follow(path: tuple[Key[Array, ""], Array]) -> tuple[Array, Array, Array]:
+        path_key, sample_key = jax.random.split(path[0])
+        state, _ = approximate(path_key, lambda w: -potential(w), path[1], ELBO_SAMPLES)
+        w, log_q = sample(sample_key, state, n_samples)
+        return w, -jax.lax.map(potential, w, batch_size=BATCH) - log_q, state.elbo
+
+    return jax.lax.map(follow, (jax.random.split(key, len(begin)), begin))
 
 
 class StartedByPathfinder:

@@ -11,7 +11,9 @@ from bayescg.inference._likelihood import RelativeEntropy
 from bayescg.inference._nuts import Nuts
 from bayescg.inference._posterior import Mode
 from bayescg.inference._prior import Prior
+from bayescg.inference._resampled_draws import ResampledBlocks
 from bayescg.inference._sampler import Draws, SamplerChoice
+from bayescg.inference._step_choice import StepChoice
 from bayescg.inference._verify import Verification
 from bayescg.physics import Potential, Reference, ReferenceBank, SufficientStatistics
 
@@ -114,6 +116,8 @@ class FitResult(NamedTuple):
         independent_reference_frames: reference frames over their statistical inefficiency (mean over features).
         seconds: wall time per stage.
         sampler: name of what drew.
+        step_choice: of a stochastic-gradient sampler: its step, and what it is predicted to do; None of others.
+        resampled: of a sampler of resampled data: what its draws are; None of others.
     """
 
     mode: Mode
@@ -130,3 +134,5 @@ class FitResult(NamedTuple):
     independent_reference_frames: float
     seconds: dict[str, float]
     sampler: str = Nuts.name
+    step_choice: StepChoice | None = None
+    resampled: ResampledBlocks | None = None

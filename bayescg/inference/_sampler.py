@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Key
 from bayescg.inference._likelihood import Likelihood
 from bayescg.inference._posterior import Posterior
 
+BATCH = 16
+"""Densities evaluated side by side: many at once would hold as many copies of the reference frames' weights."""
 GUARD_WIDTH = 0.25
 """Width of the effective-frames barrier in log n_eff."""
 
@@ -50,7 +52,7 @@ class Draws(NamedTuple):
         z: [chain draw coordinate].
         energy: Hamiltonian energy, or the potential energy −log p of samplers without momenta [chain draw].
         acceptance_rate: mean acceptance probability of the trajectory [chain draw].
-        n_steps: leapfrog steps [chain draw].
+        n_steps: leapfrog steps, or updates along a noisy gradient [chain draw].
         diverging: whether the trajectory diverged [chain draw].
         step_size: [chain draw].
 
@@ -141,6 +143,14 @@ def whitened_potential(
         return -log_density + 0.5 * (jnp.maximum(shortfall, 0.0) / GUARD_WIDTH) ** 2
 
     return potential
+
+
+def energies_at(
+    posterior: Posterior, target: Target, z: Float[Array, "chain draw coordinate"]
+) -> Float[Array, "chain draw"]:
+    """The same potential energy at draws that were made without it."""
+    w = jnp.linalg.solve(target.root, (z - target.centre).reshape(-1, z.shape[-1]).T).T
+    return jax.lax.map(whitened_potential(posterior, target), w, batch_size=BATCH).reshape(z.shape[:2])
 
 
 def log_volume(target: Target) -> Float[Array, ""]:

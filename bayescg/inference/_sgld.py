@@ -119,7 +119,8 @@ def run_chains(
 ) -> tuple[ChainState, Draws]:
     """n draws of every chain, `thin` updates apart."""
     run = _run_pairs if compiler_options(target.gradient, state.w) else _run_others
-    state, drawn = run(state, target, n, thin, jnp.asarray(decay), corrected)
+    # `thin` is traced: another step, which comes with another `thin`, compiles nothing anew
+    state, drawn = run(state, target, n, jnp.asarray(thin), jnp.asarray(decay), corrected)
     z = np.asarray(drawn)
     draws = Draws.without_trajectories(z, np.full(z.shape[:2], np.nan))
     return state, draws._replace(
@@ -155,7 +156,7 @@ def _state_at(key: Key[Array, ""], target: GradientTarget, w: Float[Array, "chai
 
 
 def _run(
-    state: ChainState, target: GradientTarget, n: int, thin: int, decay: Array, corrected: bool
+    state: ChainState, target: GradientTarget, n: int, thin: Array, decay: Array, corrected: bool
 ) -> tuple[ChainState, Float[Array, "chain draw coordinate"]]:
     noise = target.noise if corrected else jnp.zeros_like(target.noise)
     injected = injected_root(target.step, noise, decay)

@@ -95,6 +95,10 @@ class StepChoice(NamedTuple):
         tolerance: the bias that was allowed.
         autocorrelation_time: integrated, in updates.
         flag: why the prediction should not be trusted, or the noise not be subtracted; empty where all is well.
+        lag: how far the replicas stay behind the parameters: the largest covariance of w with w − m, m being the w that
+            the replicas' mean belongs to. About a (g − 1)/4 for SGLD. A normal posterior keeps its mean all the same;
+            where replicas relax at a rate that changes with w, by its own size within one standard deviation, the mean
+            shifts by so many standard deviations.
 
     Example:
         >>> noise = white_noise(np.diag([1.0, 5.0]))
@@ -112,6 +116,18 @@ class StepChoice(NamedTuple):
     tolerance: float
     autocorrelation_time: float
     flag: str
+    lag: float = 0.0
+
+    @property
+    def width_bias(self) -> float:
+        """Largest predicted error of a standard deviation, in units of the true one."""
+        ratios = np.concatenate([self.variance_ratio, self.variance_ratio_with_memory])
+        return float(np.max(np.abs(np.sqrt(ratios) - 1.0)))
+
+    @property
+    def width_tolerance(self) -> float:
+        """The tolerance on the variance as one on standard deviations: an error of 1 − √(1 − tolerance) of them."""
+        return float(1.0 - np.sqrt(max(1.0 - self.tolerance, 0.0)))
 
     def summary(self) -> str:
         """One line for a report."""
@@ -177,11 +193,13 @@ def variance_ratio_with_memory(
     """
     columns = np.broadcast_arrays(*(np.atleast_1d(a) for a in (noise, inefficiency, minibatch)))
     rows = zip(*(column.astype(float) for column in columns), strict=True)
-    return np.array([_lagged_ratio(step, s, g, white, decay, corrected) for s, g, white in rows])
+    return np.array([_with_memory(step, s, g, white, decay, corrected)[0] for s, g, white in rows])
 
 
-def _lagged_ratio(step: float, s: float, g: float, white: float, decay: float, corrected: bool) -> float:
-    """Stationary variance of w from the Lyapunov equation of (w, v, m, n)."""
+def _with_memory(
+    step: float, s: float, g: float, white: float, decay: float, corrected: bool
+) -> tuple[float, float]:
+    """Stationary variance of w, and its covariance with w − m after m has moved, from the Lyapunov equation of (w, v, m, n)."""
     rho, half = (g - 1.0) / (g + 1.0), step / 2.0
     injected = max(decay * step - (half**2 * s if corrected else 0.0), 0.0) + half**2 * white
     m_row = np.array([1.0 - rho, 0.0, rho, 0.0])
@@ -189,13 +207,13 @@ def _lagged_ratio(step: float, s: float, g: float, white: float, decay: float, c
     v_row = np.array([0.0, 1.0 - decay, 0.0, 0.0]) - half * m_row + half * n_row
     motion = np.stack([np.array([1.0, 0.0, 0.0, 0.0]) + v_row, v_row, m_row, n_row])
     if np.abs(np.linalg.eigvals(motion)).max() >= 1.0:
-        return np.inf
+        return np.inf, np.inf
     fresh = np.sqrt((1.0 - rho**2) * max(s - white, 0.0) / g)
     kick = np.array([half * fresh, half * fresh, 0.0, fresh])
     noise = np.outer(kick, kick)
     noise[:2, :2] += injected
     covariance = np.linalg.solve(np.eye(16) - np.kron(motion, motion), noise.reshape(-1))
-    return float(covariance[0])
+    return float(covariance[0]), float(rho * (covariance[0] - covariance[2]))
 
 
 def choose_step(
@@ -205,6 +223,7 @@ def choose_step(
     corrected: bool = True,
     decay: float = 1.0,
     step: float | None = None,
+    lag: float = np.inf,
 ) -> StepChoice:
     """The largest step whose predicted bias of the variance is within a tolerance, or the check of a given one.
 
@@ -214,6 +233,7 @@ def choose_step(
         corrected: whether the gradient's noise is subtracted from the injected noise.
         decay: α; 1 for SGLD.
         step: a step to be checked instead of chosen.
+        lag: largest lag of the replicas that a chosen step may cause; see `StepChoice`.
 
     Raises:
         InputError: an impossible number, or a given step that is too large for the tolerance.
@@ -233,10 +253,10 @@ def choose_step(
         )
     if not np.isfinite(noise.long_run).all():
         raise InputError("the gradient's noise is not finite: check the start and the replicas")
-    chosen = _largest_step(noise, tolerance, corrected, decay) if step is None else step
-    result = _predict(chosen, noise, tolerance, corrected, decay)
+    chosen = _largest_step(noise, tolerance, corrected, decay, lag) if step is None else step
+    result = predict_step(chosen, noise, tolerance=tolerance, corrected=corrected, decay=decay)
     if step is not None and result.predicted_bias > tolerance:
-        allowed = _largest_step(noise, tolerance, corrected, decay)
+        allowed = _largest_step(noise, tolerance, corrected, decay, lag)
         raise InputError(
             f"step {step:g} is too large: it biases the variance by {100 * result.predicted_bias:.0f} %, the tolerance"
             f" is {100 * tolerance:g} %; take at most {allowed:.3g}, more replicas or a larger minibatch"
@@ -244,19 +264,15 @@ def choose_step(
     return result
 
 
-def _predict(
-    step: float, noise: GradientNoise, tolerance: float, corrected: bool, decay: float
+def predict_step(
+    step: float, noise: GradientNoise, *, tolerance: float, corrected: bool, decay: float
 ) -> StepChoice:
+    """What a step is predicted to do, whether or not that is within the tolerance."""
     s, _ = noise.directions()
     white = variance_ratio(step, s, decay=decay, corrected=corrected)
-    memory = variance_ratio_with_memory(
-        step,
-        s,
-        noise.inefficiency(),
-        minibatch=noise.share_of_minibatch(),
-        decay=decay,
-        corrected=corrected,
-    )
+    rows = zip(s, noise.inefficiency(), noise.share_of_minibatch(), strict=True)
+    found = np.array([_with_memory(step, *row, decay, corrected) for row in rows])
+    memory = found[:, 0]
     bias = float(np.max(np.abs(np.concatenate([white, memory]) - 1.0)))
     too_noisy = int(np.sum(step * s / (4.0 * decay) >= 1.0))
     flag = ""
@@ -266,10 +282,11 @@ def _predict(
             " it can't be subtracted"
         )
     time = 4.0 * decay / step - decay / (2.0 - decay)
-    return StepChoice(step, decay, corrected, white, memory, bias, tolerance, time, flag)
+    lag = float(np.max(found[:, 1]))
+    return StepChoice(step, decay, corrected, white, memory, bias, tolerance, time, flag, lag)
 
 
-def _largest_step(noise: GradientNoise, tolerance: float, corrected: bool, decay: float) -> float:
+def _largest_step(noise: GradientNoise, tolerance: float, corrected: bool, decay: float, lag: float) -> float:
     """The end of the interval of small steps within the tolerance, by bisection between a good and a bad one."""
     s, _ = noise.directions()
     limit = LARGEST_STEP
@@ -277,7 +294,8 @@ def _largest_step(noise: GradientNoise, tolerance: float, corrected: bool, decay
         limit = min(limit, 4.0 * MOST_SUBTRACTED * decay / s.max())
 
     def good(step: float) -> bool:
-        return _predict(step, noise, tolerance, corrected, decay).predicted_bias <= tolerance
+        found = predict_step(step, noise, tolerance=tolerance, corrected=corrected, decay=decay)
+        return found.predicted_bias <= tolerance and found.lag <= lag
 
     grid = limit * 0.8 ** np.arange(120)[::-1]
     first_bad = next((i for i, step in enumerate(grid) if not good(step)), None)

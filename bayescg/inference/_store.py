@@ -69,6 +69,8 @@ def posterior_groups(
         "calibration": CALIBRATION,
         "t_degrees_of_freedom": fit.calibration.degrees_of_freedom,
     }
+    if fit.resampled is not None:
+        raw = {"assumes_independent_frames": 0, "calibration": f"none: every draw is {fit.resampled.each}"}
     draws = fit.draws
     independent = {"long_name": "effective reference frames at the calibrated draw"}
     rounds = range(len(fit.verifications))
@@ -86,7 +88,7 @@ def posterior_groups(
         ),
         "sample_stats": sampler_dataset(draws)
         .assign(n_eff=(PER_DRAW, fit.effective_frames, independent))
-        .assign_attrs(sampler=fit.sampler),
+        .assign_attrs(sampler=fit.sampler, **_account(fit)),
         "reference_bank": xr.Dataset(
             {
                 "n_frames": ("reference", fit.bank.n_frames),
@@ -122,6 +124,24 @@ def posterior_groups(
             },
         )
     return groups
+
+
+def _account(fit: FitResult) -> dict[str, str | int | float]:
+    """What a sampler whose draws are not exactly those of the raw posterior says of them."""
+    if fit.step_choice is not None:
+        choice = fit.step_choice
+        return {
+            "step": choice.step,
+            "predicted_width_bias": choice.width_bias,
+            "predicted_mean_bias": choice.lag,
+            "step_tolerance": choice.width_tolerance,
+            "bias_units": "posterior standard deviations",
+            "predicted_autocorrelation_time": choice.autocorrelation_time,
+        }
+    if fit.resampled is not None:
+        found = fit.resampled
+        return {"every_draw_is": found.each, "block_length": found.block_length, "n_blocks": found.n_blocks}
+    return {}
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from bayescg.errors import ConvergenceError
-from bayescg.inference._laplace_draws import BATCH, FattenedLaplace
+from bayescg.inference._laplace_draws import FattenedLaplace
 from bayescg.inference._posterior import Posterior
-from bayescg.inference._sampler import Draws, Target, log_volume, whitened_potential
+from bayescg.inference._sampler import BATCH, Draws, Target, log_volume, whitened_potential
 
 NO_DENSITY = -1e100
 """Log density where there is none: finite, so that 0 times it is 0."""

@@ -11,6 +11,8 @@ import xarray as xr
 from bayescg.errors import InputError
 from bayescg.output._calibration_check import figure_calibration_check
 from bayescg.output._determination import figure_combinations, figure_profiles
+from bayescg.output._predictive_checks import figure_predictive_checks
+from bayescg.output._sweep_figures import figure_run_basis_sweep, figure_run_data_size_sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,11 +28,13 @@ class AnalysisFigure(NamedTuple):
         draw: from the stored dataset.
         title: above it in the report.
         caption: what to look for.
+        needs: variable without which there is nothing to draw; none where it is always drawn.
     """
 
     draw: Callable[[xr.Dataset], "Figure"]
     title: str
     caption: str
+    needs: str = ""
 
 
 FIGURES: dict[str, dict[str, AnalysisFigure]] = {
@@ -58,8 +62,46 @@ FIGURES: dict[str, dict[str, AnalysisFigure]] = {
             "intervals too narrow, the reverse too wide.",
         ),
     },
+    "predictive_checks": {
+        "predictive_checks": AnalysisFigure(
+            figure_predictive_checks,
+            "Data against replicated data",
+            "How far averages and variances of the data lie from those of data that the model would make, uncertainty of the "
+            "parameters and of finite data included. Hollow marks were fitted, so their agreement is no surprise; of the full "
+            "ones, those in orange are misses that the number of tests does not explain.",
+        ),
+    },
+    "sweep": {
+        "data_size_sweep": AnalysisFigure(
+            figure_run_data_size_sweep,
+            "Data size",
+            "The model fitted to pieces of the data, and its score on the piece (grey) and on all frames outside it (blue). "
+            "Where both curves meet, more data bring nothing, and what misfit is left is the form's; a gap at the right end "
+            "says that more data would make predictions better.",
+        ),
+        "basis_sweep": AnalysisFigure(
+            figure_run_basis_sweep,
+            "Size of the basis",
+            "The frames fitted by coarser bases on the run's own references: scores on the frames fitted to (grey) fall with "
+            "every coefficient, scores on blocks left out (blue) only as far as the data carry. Below, what the form misses "
+            "(bias) and what finite data cost (variance). The line is at the smallest basis within one standard error of the "
+            "best.",
+            needs="block_cv_by_basis",
+        ),
+    },
 }
 """Figures of each analysis, by name."""
+
+
+def figures_of(name: str, data: xr.Dataset) -> dict[str, AnalysisFigure]:
+    """The figures that an analysis holds the variables for.
+
+    Args:
+        name: of the analysis.
+        data: as it is stored.
+    """
+    all_ = FIGURES.get(name, {})
+    return {key: figure for key, figure in all_.items() if not figure.needs or figure.needs in data}
 
 
 def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
@@ -79,7 +121,7 @@ def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
     data.to_netcdf(partial, engine="netcdf4")
     os.replace(partial, path)
     files = [path]
-    for figure, one in FIGURES.get(name, {}).items():
+    for figure, one in figures_of(name, data).items():
         file = folder / "figures" / f"{figure}.png"
         file.parent.mkdir(exist_ok=True)
         one.draw(data).savefig(file, format="png")

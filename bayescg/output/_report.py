@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from bayescg.output._analyses import FIGURES, read_analyses
+from bayescg.output._analyses import figures_of, read_analyses
 from bayescg.output._ensemble_tables import coverage_html, write_coverage_table
 from bayescg.output._figures import available_figures
 from bayescg.output._result import (
@@ -305,7 +305,7 @@ def _analyses(analyses: dict[str, xr.Dataset]) -> str:
     for name, data in analyses.items():
         sentences = "".join(f"<p>{escape(s)}</p>" for s in json.loads(data.attrs["sentences"]))
         parts.append(f"<h2>{escape(str(data.attrs['title']))}</h2><div class='statement'>{sentences}</div>")
-        for figure in FIGURES.get(name, {}).values():
+        for figure in figures_of(name, data).values():
             parts.append(_figure(_png(figure.draw(data)), figure.title, figure.caption))
     return "".join(parts)
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from bayescg.analysis import sweep_part
 from bayescg.errors import InputError
 from bayescg.output._canvas import DATA, LIMIT, POSTERIOR, PRIOR, legend_above, panels
 
@@ -86,7 +87,7 @@ def figure_basis_sweep(table: xr.Dataset) -> "Figure":
 
 
 def figure_data_size_sweep(table: xr.Dataset) -> "Figure":
-    """Train and held-out relative entropy over the number of frames fitted to.
+    """Train and held-out relative entropy over the number of frames fitted to; a hollow mark is beyond reach.
 
     Args:
         table: of `analysis.data_size_sweep`.
@@ -100,6 +101,7 @@ def figure_data_size_sweep(table: xr.Dataset) -> "Figure":
         'What more data bring to a basis of 8'
     """
     size = table["data_size"].values.astype(float)
+    good = table["converged"].values.astype(bool) if "converged" in table else np.ones(len(size), bool)
     zero = float(table["held_out_relative_entropy"][-1])
     figure, (axes,) = panels(1)
     for name, error, color, marker, style, label in (
@@ -110,6 +112,15 @@ def figure_data_size_sweep(table: xr.Dataset) -> "Figure":
             size, table[name] - zero, yerr=table[error], color=color, marker=marker, linestyle=style, capsize=3,
             label=f"{label}, ± se",
         )  # fmt: skip
+        if not good.all():
+            axes.plot(
+                size[~good],
+                (table[name] - zero)[~good],
+                marker,
+                color=color,
+                markerfacecolor="white",
+                zorder=3,
+            )
     axes.set_xscale("log")
     axes.set_xticks(size, [f"{n:g}" for n in size])
     axes.minorticks_off()
@@ -119,6 +130,22 @@ def figure_data_size_sweep(table: xr.Dataset) -> "Figure":
     figure.suptitle(f"What more data bring to a basis of {table.attrs['basis']}", fontsize=12)
     _note(figure, f"Statistical inefficiency of the frames: {table.attrs['inefficiency']:.1f}.")
     return figure
+
+
+def figure_run_basis_sweep(joined: xr.Dataset) -> "Figure":
+    """The figure of the basis sweep in `analysis.joined_sweeps`."""
+    table = sweep_part(joined, "basis")
+    if table is None:
+        raise InputError("sweep: it holds no basis sweep to draw; sweep a run of one linear spline or series")
+    return figure_basis_sweep(table)
+
+
+def figure_run_data_size_sweep(joined: xr.Dataset) -> "Figure":
+    """The figure of the data-size sweep in `analysis.joined_sweeps`."""
+    table = sweep_part(joined, "data_size")
+    if table is None:
+        raise InputError("sweep: it holds no data-size sweep to draw; make it again")
+    return figure_data_size_sweep(table)
 
 
 def figure_transferability(table: xr.Dataset, *, fitted_at: float | None = None) -> "Figure":

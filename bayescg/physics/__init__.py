@@ -42,6 +42,7 @@ from bayescg.physics._long_range_coulomb import LongRangeCoulomb as LongRangeCou
 from bayescg.physics._pair_forms import GaussianPairs as GaussianPairs
 from bayescg.physics._pair_forms import LennardJonesPairs as LennardJonesPairs
 from bayescg.physics._pair_forms import MiePairs as MiePairs
+from bayescg.physics._mie import Mie as Mie
 from bayescg.physics._pair_forms import MorsePairs as MorsePairs
 from bayescg.physics._tersoff import Tersoff as Tersoff
 from bayescg.physics._design_matrix import DesignMatrix as DesignMatrix

@@ -311,11 +311,22 @@ class ReferenceBank:
         first = np.unique(self.block_index, return_index=True)[1]
         return sums, self.reference_index[first]
 
-    def contains(self, mean_features: np.ndarray, *, max_frames: int = 4000) -> bool:
+    def contains(
+        self,
+        mean_features: np.ndarray,
+        *,
+        directions: Float[np.ndarray, "feature coordinate"] | None = None,
+        max_frames: int = 4000,
+    ) -> bool:
         """Whether a mean of features lies inside the convex hull of the pooled frames.
 
         Outside it no θ reproduces that mean within the frames, and reweighting runs away
         (Hummel, Hunter & Handcock 2012, doi:10.1080/10618600.2012.679224).
+
+        Args:
+            mean_features: of the data [feature].
+            directions: ∂η/∂θ, where only these combinations of the features can be matched; default all features.
+            max_frames: most frames that span the hull.
         """
         scale = self.features.std(axis=0)
         active = scale > 1e-12 * (np.abs(self.centre) + 1.0)
@@ -323,11 +334,22 @@ class ReferenceBank:
             return False
         chosen = np.linspace(0, len(self.features) - 1, min(max_frames, len(self.features))).astype(int)
         points = ((self.features[chosen] - mean_features) / np.where(active, scale, 1.0))[:, active]
+        if directions is not None:
+            points = points @ _orthonormal(directions[active] * scale[active, None])
         equations = np.vstack([points.T, np.ones(len(points))])
         target = np.zeros(len(equations))
         target[-1] = 1.0
         answer = linprog(np.zeros(len(points)), A_eq=equations, b_eq=target, bounds=(0, None), method="highs")
         return answer.status == 0
+
+
+def _orthonormal(directions: Float[np.ndarray, "feature coordinate"]) -> Float[np.ndarray, "feature rank"]:
+    """An orthonormal basis of what the directions span, whatever their lengths."""
+    lengths = np.linalg.norm(directions, axis=0)
+    left, values, _ = np.linalg.svd(
+        directions[:, lengths > 0.0] / lengths[lengths > 0.0], full_matrices=False
+    )
+    return left[:, values > 1e-10 * values.max(initial=0.0)]
 
 
 def _refuse_one_replica(n_blocks: int) -> None:

@@ -58,6 +58,25 @@ class LennardJonesPairs(PairForm):
         return describe(self, words)
 
 
+def mie_strength(
+    epsilon: Float[Array, "*pair"], n: Float[Array, "*pair"], m: Float[Array, "*pair"]
+) -> Float[Array, "*pair"]:
+    """C ε with C = n/(n−m) (n/m)^{m/(n−m)}, for which the well is ε deep [energy]."""
+    return epsilon * n / (n - m) * (n / m) ** (m / (n - m))
+
+
+def mie_energy(
+    r: Float[Array, "*pair"],
+    strength: Float[Array, "*pair"],
+    sigma: Float[Array, "*pair"],
+    n: Float[Array, "*pair"],
+    m: Float[Array, "*pair"],
+) -> Float[Array, "*pair"]:
+    """The Mie formula C ε[(σ/r)ⁿ − (σ/r)ᵐ] [energy], C ε by `mie_strength`."""
+    logarithm = jnp.log(sigma / r)
+    return strength * (jnp.exp(n * logarithm) - jnp.exp(m * logarithm))
+
+
 class MiePairs(PairForm):
     """Mie n-m over species pairs: u(r) = C ε[(σ/r)ⁿ − (σ/r)ᵐ], C = n/(n−m) (n/m)^{m/(n−m)}.
 
@@ -98,12 +117,10 @@ class MiePairs(PairForm):
         check_pair_form(self, ("epsilon", "sigma", "n", "m"))
 
     def bare_energy(self, r: Float[Array, "*edge"], pair: Int[Array, "*edge"]) -> Float[Array, "*edge"]:
-        prefactor = (
-            self.epsilon * self.n / (self.n - self.m) * (self.n / self.m) ** (self.m / (self.n - self.m))
+        strength = per_pair(mie_strength(self.epsilon, self.n, self.m), pair)
+        return mie_energy(
+            r, strength, per_pair(self.sigma, pair), per_pair(self.n, pair), per_pair(self.m, pair)
         )
-        logarithm = jnp.log(per_pair(self.sigma, pair) / r)
-        n, m = per_pair(self.n, pair), per_pair(self.m, pair)
-        return per_pair(prefactor, pair) * (jnp.exp(n * logarithm) - jnp.exp(m * logarithm))
 
     def field_infos(self) -> tuple[ParameterInfo, ...]:
         words = {

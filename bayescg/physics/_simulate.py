@@ -16,6 +16,7 @@ from bayescg.physics._bank import Reference
 from bayescg.physics._engine import AnalyticForce, EngineState, LangevinSettings, PairEngine, TableForce
 from bayescg.physics._generic_engine import GenericEngine
 from bayescg.physics._metropolis import Metropolis
+from bayescg.physics._mie import Mie
 from bayescg.physics._pair import LennardJones, PairPotential
 from bayescg.physics._potential import Potential, terms_of
 from bayescg.physics._reduce import TABLE_BINS, FrameReducer, table_nodes
@@ -134,7 +135,7 @@ class Simulator:
         self.reducer = FrameReducer(potential, box=self.box, distance_edges=distance_edges)
         terms = terms_of(potential)
         for term in terms:
-            if isinstance(term, LennardJones) and term.convention == "truncated":
+            if isinstance(term, LennardJones | Mie) and term.convention == "truncated":
                 raise InputError(
                     f"potential '{term.name}': dynamics cannot sample a bare truncation; simulate its"
                     " `continuous()` form (the same forces), or use the convention 'shifted' or 'smooth'"

@@ -10,3 +10,5 @@ from bayescg.study._stored_potentials import stored_potentials as stored_potenti
 from bayescg.study._stored_potentials import stored_prior as stored_prior
 from bayescg.study._study import Study as Study
 from bayescg.study._check_calibration import check_calibration as check_calibration
+from bayescg.study._sweep_run import sweep_run as sweep_run
+from bayescg.study._check_predictions import check_predictions as check_predictions

@@ -16,11 +16,13 @@ from bayescg.physics import (
     DoubleWell,
     HarmonicWell,
     LennardJones,
+    Mie,
     ParameterInfo,
     Potential,
     SplinePair,
     WeeksChandlerAndersen,
 )
+from bayescg.physics._mie import FIELDS
 from bayescg.physics._potential import Parametrised
 from bayescg.study._keys import blame
 from bayescg.study._schema import (
@@ -29,6 +31,7 @@ from bayescg.study._schema import (
     DoubleWellTable,
     HarmonicWellTable,
     LennardJonesTable,
+    MieTable,
     ModelFile,
     PriorTable,
     SmoothnessTable,
@@ -36,7 +39,15 @@ from bayescg.study._schema import (
     WcaTable,
 )
 
-Table = SplineTable | LennardJonesTable | WcaTable | DoubleWellTable | HarmonicWellTable | AngleFourierTable
+Table = (
+    SplineTable
+    | LennardJonesTable
+    | MieTable
+    | WcaTable
+    | DoubleWellTable
+    | HarmonicWellTable
+    | AngleFourierTable
+)
 
 
 ParameterPrior = dist.Distribution | Smoothness
@@ -79,6 +90,18 @@ def _term(name: str, table: Table) -> Potential:
                 cutoff=table.cutoff,
                 convention=table.convention,
                 onset=table.onset,
+                name=name,
+            ).continuous()
+        case MieTable():
+            varying = FIELDS if table.vary is None else table.vary
+            return Mie(
+                *(jnp.asarray(value, float) for value in (table.epsilon, table.sigma, table.n, table.m)),
+                inner=table.inner,
+                cutoff=table.cutoff,
+                convention=table.convention,
+                onset=table.onset,
+                n_nodes=table.nodes,
+                held=tuple(field for field in FIELDS if field not in varying),
                 name=name,
             ).continuous()
         case WcaTable():
@@ -158,7 +181,8 @@ def _default_prior(info: ParameterInfo, value: np.ndarray, kT: float) -> Paramet
     if info.shape and info.coordinate:
         return Smoothness(dist.LogNormal(np.log(0.1 * kT), 1.0), default_smoothness_weights(info))
     if info.support == "positive":
-        spread = 0.2 if info.quantity == "length" else 1.0
+        # The data know lengths and exponents well; anything else is a guess within a factor of a few.
+        spread = 0.2 if info.quantity == "length" or info.long_name.startswith("exponent") else 1.0
         return dist.LogNormal(np.log(float(value)), spread)
     return dist.Normal(float(value), 3.0 * info.scale)
 

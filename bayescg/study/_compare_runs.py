@@ -186,17 +186,18 @@ def _refit_scores(
     return scores
 
 
-def _tolerance(scores: Sequence[PredictiveScores]) -> float:
-    """Error of log Z per frame that is small beside the data's own error of the least certain difference."""
+def _tolerance(scores: Sequence[PredictiveScores]) -> np.ndarray:
+    """Error of log Z per frame that is small beside the data's own error of each difference [run run].
+
+    Of each by itself: two runs that hardly differ would otherwise demand of all what only they need.
+    """
     n = float(np.sum(scores[0].n_frames))
-    errors = [
-        analysis.spread_of_sum(a.values - b.values) for i, a in enumerate(scores) for b in scores[:i]
-    ]  # fmt: skip
-    return max(NORMALISATION_SHARE * min(errors), 0.05) / n
+    errors = [[analysis.spread_of_sum(a.values - b.values) for a in scores] for b in scores]
+    return np.maximum(NORMALISATION_SHARE * np.array(errors), 0.05) / n
 
 
 def common_normalisation(
-    fits: Sequence[StoredFit], tolerance: float, *, tell: Callable[[str], None] = lambda _: None
+    fits: Sequence[StoredFit], tolerance: np.ndarray, *, tell: Callable[[str], None] = lambda _: None
 ) -> Normalisation:
     """One normalisation for stored fits of any forms.
 
@@ -205,7 +206,7 @@ def common_normalisation(
 
     Args:
         fits: at least two.
-        tolerance: standard error of log Z that is small enough.
+        tolerance: standard error of log Z that is small enough, of each pair [fit fit].
         tell: hears what is being done.
     """
     forms: list[list[int]] = []
@@ -229,7 +230,8 @@ def common_normalisation(
     if len(forms) > 1:
         key = jax.random.key(fits[0].model.inference.seed)
         tell(f"simulating mixtures of {len(forms)} forms, for one normalisation")
-        values, errors = _between_forms([fits[form[0]] for form in forms], tolerance, key)
+        strictest = np.array([[tolerance[np.ix_(a, b)].min() for a in forms] for b in forms])
+        values, errors = _between_forms([fits[form[0]] for form in forms], strictest, key)
         which = np.array([next(k for k, form in enumerate(forms) if i in form) for i in range(len(fits))])
         log_z, covariance = log_z + values[which], covariance + errors[np.ix_(which, which)]
         words = f"simulations of mixtures of {len(forms)} forms, one pool"
@@ -237,7 +239,7 @@ def common_normalisation(
 
 
 def _between_forms(
-    fits: Sequence[StoredFit], tolerance: float, key: jax.Array
+    fits: Sequence[StoredFit], tolerance: np.ndarray, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """log Z of each form at its MAP relative to the first form's, and the covariance."""
     first = fits[0]

@@ -75,7 +75,7 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             start = self._start(loaded, checkpoints, seed)
         problem = self._problem(loaded, start)
         fitter = Fitter(
-            problem, self._settings(seed, quick), checkpoints=checkpoints, progress=clock.progress
+            problem, self._settings(loaded, seed, quick), checkpoints=checkpoints, progress=clock.progress
         )
         fit = fitter.run()
         clock.add(fit.seconds)
@@ -150,7 +150,7 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             factor,
         )
 
-    def _settings(self, seed: int, quick: bool) -> FitSettings:
+    def _settings(self, loaded: Loaded, seed: int, quick: bool) -> FitSettings:
         table = self.model.inference
         settings = FitSettings(
             seed=seed,
@@ -163,7 +163,7 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             n_chains=table.chains,
             n_warmup=table.warmup,
             n_draws=table.draws,
-            sampler=sampler_choice(table.sampler),
+            sampler=sampler_choice(self.model, loaded, self.units),
         )
         if quick:
             settings = settings._replace(

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bayescg.study._interatomic_schema import InteratomicTable
 from bayescg.study._property_schema import PropertyTable
@@ -76,10 +76,21 @@ class LikelihoodTable(Table):
     power: Positive = 1.0
 
 
+def _check_sampler(value: object) -> object:
+    """Samplers of runs on frames need what labelled configurations don't have, or have no use for."""
+    if value == "nuts":
+        return value
+    raise ValueError(
+        "expected 'nuts': other samplers are for runs on frames; labelled configurations have ensembles of other kinds in"
+        " [misspecification]; remove the key"
+    )
+
+
 class LabelledInferenceTable(Table):
     """`[inference]`: search and sampling."""
 
     seed: Seed = 1
+    sampler: Annotated[Literal["nuts"], BeforeValidator(_check_sampler)] = "nuts"
     starts: Count = 1
     chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400

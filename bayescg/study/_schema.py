@@ -116,11 +116,40 @@ class LennardJonesTable(Table):
 
     @model_validator(mode="after")
     def _switch(self) -> "LennardJonesTable":
-        if (self.convention == "smooth") != (self.onset is not None):
-            raise ValueError("`onset` belongs to the convention 'smooth', and only to it; add or remove it")
-        if self.onset is not None and not self.onset < self.cutoff:
-            raise ValueError(f"onset ({self.onset:g}) must be below cutoff ({self.cutoff:g})")
+        _check_switch(self)
         return self
+
+
+class MieTable(Table):
+    """`[potential.NAME]` with `kind = "mie"`; `vary` names the fields that are inferred, all of them by default."""
+
+    kind: Literal["mie"]
+    epsilon: Positive
+    sigma: Positive
+    n: Positive
+    m: Positive
+    inner: Positive
+    cutoff: Positive
+    convention: Literal["truncated", "shifted", "smooth"] = "shifted"
+    onset: Positive | None = None
+    nodes: Annotated[WholeNumber, Field(ge=16)] = 32
+    vary: tuple[Literal["epsilon", "sigma", "n", "m"], ...] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _shape(self) -> "MieTable":
+        if not self.n > self.m:
+            raise ValueError(f"n ({self.n:g}), the exponent of the repulsion, must be above m ({self.m:g})")
+        if not self.inner < self.cutoff:
+            raise ValueError(f"inner ({self.inner:g}) must be below cutoff ({self.cutoff:g})")
+        _check_switch(self)
+        return self
+
+
+def _check_switch(table: LennardJonesTable | MieTable) -> None:
+    if (table.convention == "smooth") != (table.onset is not None):
+        raise ValueError("`onset` belongs to the convention 'smooth', and only to it; add or remove it")
+    if table.onset is not None and not table.onset < table.cutoff:
+        raise ValueError(f"onset ({table.onset:g}) must be below cutoff ({table.cutoff:g})")
 
 
 class WcaTable(Table):
@@ -164,7 +193,13 @@ class AngleFourierTable(Table):
 
 
 PotentialTable = Annotated[
-    SplineTable | LennardJonesTable | WcaTable | DoubleWellTable | HarmonicWellTable | AngleFourierTable,
+    SplineTable
+    | LennardJonesTable
+    | MieTable
+    | WcaTable
+    | DoubleWellTable
+    | HarmonicWellTable
+    | AngleFourierTable,
     Field(discriminator="kind"),
 ]
 
@@ -230,7 +265,12 @@ class InferenceTable(Table):
     start: Literal["force-matching", "score-matching", "guess"] = "score-matching"
     start_frames: Count = 300
     seed: Seed = 1
-    sampler: Literal["nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace"] = "nuts"
+    sampler: Literal[
+        "nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace", "sgld", "sghmc",
+        "block-bootstrap", "bayesbag",
+    ] = "nuts"  # fmt: skip
+    step_tolerance: Positive = 0.1
+    step: Positive | None = None
     chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400
     draws: Annotated[WholeNumber, Field(ge=50)] = 500
@@ -239,6 +279,27 @@ class InferenceTable(Table):
     verification_draws: Count = 8
     max_verification_samples: Annotated[WholeNumber, Field(ge=20)] = 2000
     max_rounds: Annotated[WholeNumber, Field(ge=0)] = 5
+
+    @model_validator(mode="after")
+    def _steps_of_stochastic_gradients(self) -> "InferenceTable":
+        noisy = ("sgld", "sghmc")
+        for key in ("step_tolerance", "step"):
+            if key in self.model_fields_set and self.sampler not in noisy:
+                raise ValueError(
+                    f"`{key}` belongs to the samplers 'sgld' and 'sghmc', not to '{self.sampler}'; remove it"
+                )
+        if not self.step_tolerance < 1.0:
+            raise ValueError(
+                f"step_tolerance ({self.step_tolerance:g}) must be below 1: it is the error of posterior standard"
+                " deviations that the step may cause, as a share of them; 0.1 is the default"
+            )
+        largest = 4.0 if self.sampler == "sgld" else 7.6
+        if self.step is not None and not self.step < largest:
+            raise ValueError(
+                f"step ({self.step:g}) must be below {largest:g}, where {self.sampler} is unstable; leave it out to have it"
+                " chosen from step_tolerance"
+            )
+        return self
 
 
 class PredictionTable(Table):

@@ -215,6 +215,40 @@ def test_simulations_of_mixtures_relate_forms(bridge):
     assert values[0] == 0.0 and covariance[0, 0] == pytest.approx(0.0)
 
 
+def test_simulations_end_by_the_tolerance_of_each_pair():
+    """A twin of the first form has an error near 0, so that a strict tolerance for that pair alone costs nothing."""
+    spring = LinearPotential(jnp.array([0.85]), function=squares, name="spring")
+    twin = LinearPotential(jnp.array([0.85001]), function=squares, name="twin")
+    joint = JointForm([spring, twin, DoubleWell(2.826133, 1.975583)])
+    lengths = []
+
+    class Counting:
+        """The simulator, with a note of every stretch."""
+
+        def __init__(self):
+            self.inner = line_simulator(joint.potential)
+
+        def simulate(
+            self, potentials, *, starts, key, n_samples, purpose="search", on_chunk=None, resume=None
+        ):
+            lengths.append(n_samples)
+            return self.inner.simulate(
+                potentials, starts=starts, key=key, n_samples=n_samples, purpose=purpose
+            )
+
+    strict, loose = 1e-4, 1.0
+    tolerance = np.array([[strict, strict, loose], [strict, strict, loose], [loose, loose, loose]])
+    starts = np.random.default_rng(0).normal(size=(64, 1, 1))
+    for wanted, stretches in ((tolerance, 1), (strict, 3)):
+        lengths.clear()
+        settings = BridgeSettings(n_replicas=8, n_samples=40, max_samples=160, tolerance=wanted)
+        _, covariance = bridged_differences(
+            joint, Counting(), beta=1.0, starts=starts, settings=settings, key=jax.random.key(1)
+        )
+        assert len(lengths) == stretches
+        assert np.sqrt(covariance[1, 1]) < strict < np.sqrt(covariance[2, 2]) < loose
+
+
 def test_forms_too_far_apart_are_refused():
     narrow, far = (
         LinearPotential(jnp.array(theta), function=shifted, name="spring")

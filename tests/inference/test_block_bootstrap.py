@@ -17,7 +17,7 @@ from bayescg.inference import (
     block_bootstrap,
     block_length,
 )
-from bayescg.inference._block_bootstrap import _blocks, _newton
+from bayescg.inference._block_bootstrap import _newton, centred_blocks
 from bayescg.physics import SufficientStatistics
 
 A, RHO = 0.1, 0.8
@@ -69,7 +69,7 @@ def target_of(statistics):
 def test_blocks_are_centred_and_stay_within_trajectories():
     y = np.arange(40.0)
     statistics = reduced(y, trajectories=4)
-    blocks = _blocks(statistics, 4)
+    blocks = centred_blocks(statistics, 4)
     assert blocks.means.shape == (4 * 7, 1) and blocks.n_blocks == 10
     np.testing.assert_allclose(np.asarray(blocks.means).mean(), statistics.features.mean())
     raw = np.convolve(statistics.features[:10, 0], np.full(4, 0.25), "valid")

@@ -13,18 +13,24 @@ import pytest
 import bayescg.inference._chains as chains
 from bayescg.analysis import sampler_checks
 from bayescg.data import get_unit_system
-from bayescg.errors import ConvergenceError
+from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference import (
     BlackjaxNuts,
     Checkpoints,
+    Draws,
     ExactLikelihood,
+    FitResult,
     FitSettings,
     Fitter,
     LaplaceDraws,
     Nuts,
     Posterior,
     Prior,
+    RelativeEntropyGradient,
+    Sghmc,
+    Sgld,
     StartedByPathfinder,
+    StochasticGradientChains,
     Target,
     TemperedSmc,
     independent_prior,
@@ -32,12 +38,14 @@ from bayescg.inference import (
     laplace_khat,
     pathfinder_starts,
     posterior_groups,
+    relative_entropy_gradient,
 )
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._sampler import concatenate_draws
 from bayescg.physics import LinearPotential
 from bayescg.progress import SilentProgress
 from tests.inference.test_exact_posteriors import half_square, within_error
+from tests.inference.test_sgld import WellReplicas
 
 SAMPLERS = {
     "nuts": Nuts,
@@ -49,15 +57,21 @@ SAMPLERS = {
 }
 
 
+# of the noisy gradient of the double well: see `simulating`
+SIMULATING = {"sgld": Sgld, "sghmc": Sghmc}
+
 # compiled and run in CI only: what each adds to the others is little, and compiling takes most of the time
 LONG = {
     ("spring", "pathfinder-nuts"), ("spring", "smc"), ("spring", "nuts"), ("gaussian", "pathfinder-nuts"),
-    ("gaussian", "smc-prior"), ("well", "smc"),
+    ("gaussian", "smc-prior"), ("well", "smc"), ("spring", "smc-prior"),
 }  # fmt: skip
 QUICK_OR_SLOW = [
     pytest.param(name, marks=[pytest.mark.slow] if name in ("pathfinder-nuts", "smc-prior") else [])
-    for name in SAMPLERS
+    for name in (*SAMPLERS, *SIMULATING)
 ]
+
+CHUNK, WARM_UP = 40, 160
+"""One length of compiled chunks, one warm-up and one number of chains for nearly all tests: compiling is what costs."""
 
 
 class Known(NamedTuple):
@@ -70,6 +84,7 @@ class Known(NamedTuple):
     transform: object = staticmethod(lambda z: z)
     laplace_mean: np.ndarray | None = None
     laplace_sd: np.ndarray | None = None
+    gradient: RelativeEntropyGradient | None = None
 
 
 def target_at(posterior, likelihood, z):
@@ -97,6 +112,11 @@ def spring(toolkit) -> Known:
 def well(double_well) -> Known:
     """V2."""
     posterior, centre = Posterior(double_well.prior), np.array([2.826133, 1.975583])
+    half = double_well.line.x >= 0.0
+    replicas = WellReplicas(jnp.asarray(double_well.line.features[half][::2]), 64)
+    gradient = relative_entropy_gradient(
+        double_well.prior, double_well.statistics, beta=1.0, replicas=replicas
+    )
     return Known(
         posterior,
         target_at(posterior, double_well.likelihood(), centre),
@@ -104,6 +124,7 @@ def well(double_well) -> Known:
         np.array([0.615019, 0.394017]),
         laplace_mean=centre,
         laplace_sd=np.array([0.614201, 0.392320]),
+        gradient=gradient,
     )
 
 
@@ -146,19 +167,41 @@ MADE: dict = {}
 """What a sampler has compiled serves the next test too."""
 
 
-def make(posterior, sampler, n_warmup):
-    key = (id(posterior), sampler, n_warmup)
+def make(known, sampler):
+    key = (id(known.posterior), sampler)
     if key not in MADE:
-        MADE[key] = (SAMPLERS[sampler](posterior, n_warmup=n_warmup), posterior)
+        MADE[key] = (
+            simulating(known, sampler)
+            if sampler in SIMULATING
+            else SAMPLERS[sampler](known.posterior, n_warmup=WARM_UP),
+            known.posterior,
+        )
     return MADE[key][0]
 
 
-def draw(known, sampler, *, seed, n_draws=400, n_warmup=150, n_chains=4):
-    made = make(known.posterior, sampler, n_warmup)
+def simulating(known, sampler):
+    """A tolerance within the Monte-Carlo error of the draws."""
+    return StochasticGradientChains(
+        known.posterior,
+        gradient=known.gradient,
+        dynamics=SIMULATING[sampler](),
+        tolerance=0.02,
+        n_warmup=CHUNK,
+    )
+
+
+def posterior_for(sampler, request):
+    """Noisy gradients need frames; all others have the cheapest posterior."""
+    return request.getfixturevalue("well" if sampler in SIMULATING else "gaussian")
+
+
+def draw(known, sampler, *, seed, n_draws=400, n_chains=4):
+    made, parts = make(known, sampler), []
     state = made.initial_state(jax.random.key(seed), known.target, n_chains=n_chains)
-    if made.n_warmup:
-        state, _ = made.step(state, known.target, n=made.n_warmup)
-    return made.step(state, known.target, n=n_draws)[1]
+    for _ in range((made.n_warmup + n_draws) // CHUNK):
+        state, some = made.step(state, known.target, n=CHUNK)
+        parts.append(some)
+    return concatenate_draws(parts[made.n_warmup // CHUNK :])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +209,8 @@ def draw(known, sampler, *, seed, n_draws=400, n_warmup=150, n_chains=4):
     [
         pytest.param(posterior, name, marks=[pytest.mark.slow] if (posterior, name) in LONG else [])
         for posterior in ("spring", "well", "gaussian")
-        for name in SAMPLERS
+        for name in (*SAMPLERS, *SIMULATING)
+        if posterior == "well" or name not in SIMULATING
     ],
 )
 def test_mean_and_width_within_their_monte_carlo_errors(posterior, sampler, request):
@@ -209,12 +253,13 @@ def test_blackjax_equals_numpyro_on_the_double_well(well):
 
 
 @pytest.mark.parametrize("sampler", QUICK_OR_SLOW)
-def test_same_key_same_draws_other_key_other_draws(sampler, gaussian):
-    a, b, c = (draw(gaussian, sampler, seed=seed, n_draws=20, n_warmup=60) for seed in (5, 5, 6))
+def test_same_key_same_draws_other_key_other_draws(sampler, request):
+    known = posterior_for(sampler, request)
+    a, b, c = (draw(known, sampler, seed=seed, n_draws=CHUNK) for seed in (5, 5, 6))
     for first, again in zip(a, b, strict=True):
         np.testing.assert_array_equal(first, again)
     assert np.all(a.z != c.z)
-    flat = a.z.reshape(-1, 5)
+    flat = a.z.reshape(-1, a.z.shape[-1])
     assert len(np.unique(flat, axis=0)) > 0.5 * len(flat), "chains repeat each other"
 
 
@@ -235,33 +280,39 @@ class StopAfter(SilentProgress):
 
 
 @pytest.mark.parametrize("sampler", QUICK_OR_SLOW)
-def test_resumed_equals_uninterrupted(sampler, gaussian, tmp_path, monkeypatch):
-    monkeypatch.setattr(chains, "CHUNK", 20)
+def test_resumed_equals_uninterrupted(sampler, request, tmp_path, monkeypatch):
+    monkeypatch.setattr(chains, "CHUNK", CHUNK)
+    known = posterior_for(sampler, request)
+    made, n_draws = make(known, sampler), 2 * CHUNK
 
     def run(checkpoints, progress):
-        made = make(gaussian.posterior, sampler, 60)
         return chains.draw_chains(
-            made, gaussian.target, key=jax.random.key(3), n_chains=2, n_draws=60, name="draws",
+            made, known.target, key=jax.random.key(3), n_chains=4, n_draws=n_draws, name="draws",
             checkpoints=checkpoints, progress=progress,
         )  # fmt: skip
 
     whole = run(None, SilentProgress())
-    stops = (3, 6) if sampler != "laplace" else (2,)
+    last = (made.n_warmup + n_draws) // CHUNK
+    stops = sorted({2, last})  # in the warm-up where there is one, and among the draws
     for stop in stops:
         checkpoints = Checkpoints(tmp_path / str(stop), identity="x", interval=-1.0)
         with pytest.raises(Stop):
             run(checkpoints, StopAfter(stop))
         saved = checkpoints.load("draws")
-        assert 0 < int(saved["done"]) < 120
+        assert 0 < int(saved["done"]) < made.n_warmup + n_draws
         resumed = run(checkpoints, SilentProgress())
         for a, b in zip(whole, resumed, strict=True):
             np.testing.assert_array_equal(a, b)
-    assert whole.z.shape == (2, 60, 5)
+    assert whole.z.shape == (4, n_draws, len(known.mean))
+
+
+VMAP = jax.vmap
 
 
 def one_by_one(function, in_axes=0, out_axes=0):
     """In place of `vmap`, whose reordered key arrays JAX's check takes for keys used twice."""
-    assert in_axes == 0 and out_axes == 0
+    if (in_axes, out_axes) != (0, 0):  # of columns of features, where no keys are
+        return VMAP(function, in_axes=in_axes, out_axes=out_axes)
     return lambda *args: jax.lax.map(lambda each: function(*each), args)
 
 
@@ -286,22 +337,72 @@ def test_no_key_is_used_twice(sampler, gaussian, monkeypatch):
     assert np.isfinite(draws.z).all()
 
 
+@pytest.mark.parametrize("sampler", SIMULATING)
+def test_no_key_of_noisy_gradients_is_used_twice(sampler, well, monkeypatch):
+    monkeypatch.setattr(jax, "vmap", one_by_one)
+    made = simulating(well, sampler)
+    with jax.debug_key_reuse(True):
+        state = made.initial_state(jax.random.key(7), well.target, n_chains=2)
+        _, draws = made.step(state, well.target, n=3)
+    assert np.isfinite(draws.z).all()
+
+
+def test_a_given_step_is_held_to_the_tolerance(well):
+    """The one that was chosen keeps it, twice that does not, and the check says so; one too large is refused."""
+    chosen = make(well, "sgld").choice(
+        make(well, "sgld").initial_state(jax.random.key(0), well.target, n_chains=2)
+    )
+    assert 0.5 * 0.02 < max(chosen.width_bias, chosen.lag) <= 0.02 * (1.0 + 1e-9)
+    np.testing.assert_allclose(chosen.width_tolerance, 0.02)
+    given = StochasticGradientChains(
+        well.posterior, gradient=well.gradient, dynamics=Sgld(), tolerance=0.02, step=2.0 * chosen.step
+    )
+    choice = given.choice(given.initial_state(jax.random.key(0), well.target, n_chains=2))
+    assert choice.width_bias > 0.02
+    empty = FitResult(*[None] * len(FitResult._fields))
+    numbers = np.random.default_rng(0).normal(size=(4, 500, 1))
+    draws = Draws.without_trajectories(numbers, numbers[..., 0])
+    for predicted, verdict in ((chosen, "passed"), (choice, "failed")):
+        fit = empty._replace(draws=draws, sampler="sgld", step_choice=predicted)
+        check = next(check for check in sampler_checks(fit) if check.name == "step size")
+        assert check.verdict == verdict and check.threshold == pytest.approx(0.02)
+    assert "do not use these draws" in check.sentence
+    for wrong in ({"tolerance": 1.5}, {"tolerance": 0.0}, {"step": 4.5}, {"step": -1.0}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*expected"):
+            StochasticGradientChains(well.posterior, gradient=well.gradient, dynamics=Sgld(), **wrong)
+
+
+def test_a_chain_that_leaves_the_finite_numbers_is_an_error(well):
+    made = make(well, "sgld")
+    state = made.initial_state(jax.random.key(0), well.target, n_chains=2, spread=np.inf)
+    with pytest.raises(ConvergenceError, match="sgld: a chain left the finite numbers with the step 0"):
+        made.step(state, well.target, n=CHUNK)
+
+
+def test_a_step_beyond_any_use_is_refused_before_it_is_taken(well):
+    made = StochasticGradientChains(well.posterior, gradient=well.gradient, dynamics=Sgld(), step=3.9)
+    with pytest.raises(
+        InputError, match="sgld: the step 3.9 is predicted to change .* beyond any use: leave it out"
+    ):
+        made.initial_state(jax.random.key(0), well.target, n_chains=2)
+
+
 def test_the_check_of_keys_sees_a_key_used_twice():
     with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
         jax.jit(lambda key: jax.random.normal(key) + jax.random.uniform(key))(jax.random.key(0))
 
 
 def test_chunks_do_not_matter(gaussian):
-    """Three chunks of 20 are one of 60, up to how the compiler orders sums."""
+    """Three chunks of 40 are one of 120, up to how the compiler orders sums."""
     for sampler in ("blackjax-nuts", "smc", "laplace"):
-        made = SAMPLERS[sampler](gaussian.posterior, n_warmup=20)
-        state = made.initial_state(jax.random.key(0), gaussian.target, n_chains=2)
-        if made.n_warmup:
-            state, _ = made.step(state, gaussian.target, n=20)
-        whole = made.step(state, gaussian.target, n=30)[1]
+        made = make(gaussian, sampler)
+        state = made.initial_state(jax.random.key(0), gaussian.target, n_chains=4)
+        for _ in range(made.n_warmup // CHUNK):
+            state, _ = made.step(state, gaussian.target, n=CHUNK)
+        whole = made.step(state, gaussian.target, n=3 * CHUNK)[1]
         parts = []
         for _ in range(3):
-            state, some = made.step(state, gaussian.target, n=10)
+            state, some = made.step(state, gaussian.target, n=CHUNK)
             parts.append(some)
         np.testing.assert_allclose(concatenate_draws(parts).z, whole.z, rtol=1e-6, atol=1e-8)
 
@@ -348,17 +449,19 @@ def test_barrier_keeps_every_sampler_where_frames_are(sampler, well):
     n_eff = jax.jit(jax.vmap(lambda z: likelihood.effective_frames(well.posterior.prior.potential(z))))
     at_mode = float(n_eff(well.target.centre[None])[0])
     guarded = well._replace(target=well.target._replace(least_effective_frames=jnp.asarray(3.0 * at_mode)))
-    free, held = (draw(known, sampler, seed=31, n_draws=100) for known in (well, guarded))
+    free, held = (draw(known, sampler, seed=31, n_draws=3 * CHUNK) for known in (well, guarded))
     least = [float(np.quantile(n_eff(jnp.asarray(d.z.reshape(-1, 2))), 0.05)) for d in (free, held)]
     assert least[1] > least[0] + 0.01 * at_mode
 
 
-@pytest.mark.parametrize("sampler", ["laplace", pytest.param("smc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sampler", ["laplace", "sgld", pytest.param("smc", marks=pytest.mark.slow)])
 def test_the_driver_draws_with_what_it_is_given(sampler, double_well, well):
-    """And the stored result says so; a Laplace run is judged by its k-hat."""
-    settings = FitSettings(
-        seed=3, search_samples=160, max_rounds=1, n_warmup=60, n_draws=200, sampler=SAMPLERS[sampler]
+    """And the stored result says so; a Laplace run is judged by its k-hat, SGLD by its step."""
+    choice = SAMPLERS.get(
+        sampler,
+        functools.partial(StochasticGradientChains, gradient=well.gradient, dynamics=Sgld(), tolerance=0.05),
     )
+    settings = FitSettings(seed=3, search_samples=160, max_rounds=1, n_warmup=60, n_draws=200, sampler=choice)
     fit = Fitter(double_well.problem(np.ones(2)), settings).run()
     assert fit.sampler == sampler and fit.draws.z.shape == (4, 200, 2)
     np.testing.assert_array_less(np.abs(fit.draws.z.mean(axis=(0, 1)) - well.mean), 0.4 * well.sd)
@@ -366,6 +469,11 @@ def test_the_driver_draws_with_what_it_is_given(sampler, double_well, well):
     prior = fit.draws.z[0, :5]
     units = get_unit_system("lj")
     groups = posterior_groups(fit, double_well.prior, double_well.potential, units, prior_draws=prior)
-    assert groups["sample_stats"].attrs["sampler"] == sampler
-    names = [check.name for check in sampler_checks(fit)]
-    assert ("Laplace's approximation" in names) == (sampler == "laplace") != ("divergences" in names)
+    assert (attributes := groups["sample_stats"].attrs)["sampler"] == sampler
+    own = {"laplace": "Laplace's approximation", "sgld": "step size"}.get(sampler, "divergences")
+    assert [check.name for check in sampler_checks(fit)] == ["R-hat", "effective draws", own]
+    if sampler == "sgld":
+        assert 0.02 < max(attributes["predicted_width_bias"], attributes["predicted_mean_bias"]) <= 0.0501
+        assert (
+            attributes["step_tolerance"] == pytest.approx(0.05) and attributes["step"] == fit.step_choice.step
+        )

@@ -15,7 +15,7 @@ from bayescg.errors import InputError
 from bayescg.physics import LennardJones, PairPotential, SplinePair, WeeksChandlerAndersen
 from bayescg.physics._space import pair_displacements
 
-PAIR_TERMS = ["lj_truncated", "lj_shifted", "lj_smooth", "wca", "spline_uniform", "spline_graded"]
+PAIR_TERMS = ["lj_truncated", "lj_shifted", "lj_smooth", "wca", "mie", "spline_uniform", "spline_graded"]
 
 
 @eqx.filter_jit

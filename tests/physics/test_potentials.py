@@ -12,7 +12,7 @@ from bayescg.physics._space import minimum_image
 
 OPEN = np.full(3, np.inf)
 SHORT_RANGED = [
-    "lj_truncated", "lj_shifted", "lj_smooth", "wca", "spline_uniform", "spline_graded", "sum_of_pairs"
+    "lj_truncated", "lj_shifted", "lj_smooth", "wca", "mie", "spline_uniform", "spline_graded", "sum_of_pairs"
 ]  # fmt: skip
 INTERNAL = [*SHORT_RANGED, "linear"]  # invariant under motions of the whole system
 KINDS = [*INTERNAL, "double_well", "sum_with_well"]

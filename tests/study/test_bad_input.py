@@ -33,8 +33,8 @@ MODEL_FILE_CASES = {
     "unknown key in a potential": ({"sigma = 1.05": "sigma = 1.05\nsgima = 1"}, "'potential.fluid.sgima'", "spelling"),
     "missing key": ({"friction = 1.0\n": ""}, "'simulation.friction'", "add it"),
     "unknown kind": (
-        {'"lennard-jones"': '"mie"'},
-        "'potential.fluid.kind'", "found 'mie', expected one of 'spline', 'lennard-jones', 'wca', 'double-well'",
+        {'"lennard-jones"': '"morse"'},
+        "'potential.fluid.kind'", "found 'morse', expected one of 'spline', 'lennard-jones', 'mie', 'wca', 'double-well'",
     ),
     "no kind": ({'kind = "lennard-jones"\n': ""}, "'potential.fluid.kind'", "add it"),
     "wrong type": ({"stride = 20": 'stride = "often"'}, "'simulation.stride'", "found 'often', expected a whole number"),
@@ -76,6 +76,22 @@ MODEL_FILE_CASES = {
     "syntax": ({"[simulation]": "[simulation"}, "not valid TOML", "line", "mend"),
     "smooth without an onset": (
         {"cutoff = 2.5": 'cutoff = 2.5\nconvention = "smooth"'}, "'potential.fluid'", "`onset`",
+    ),
+    "a sampler of toys": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "exchange"'},
+        "'inference.sampler'", "found 'exchange', expected one of 'nuts'", "'sgld'", "'bayesbag'",
+    ),
+    "step of a sampler without steps": (
+        {"replicas = 16": "replicas = 16\n\n[inference]\nstep_tolerance = 0.1"},
+        "'inference'", "`step_tolerance` belongs to the samplers 'sgld' and 'sghmc', not to 'nuts'; remove it",
+    ),
+    "tolerance of a whole width": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "sgld"\nstep_tolerance = 1.0'},
+        "'inference'", "step_tolerance (1) must be below 1", "0.1 is the default",
+    ),
+    "step that no chain survives": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "sgld"\nstep = 4.0'},
+        "'inference'", "step (4) must be below 4, where sgld is unstable", "step_tolerance",
     ),
     "prior of nothing": (
         {"[simulation]": '[prior.fluid_gamma]\ndistribution = "normal"\nloc = 0.0\nscale = 1.0\n\n[simulation]'},

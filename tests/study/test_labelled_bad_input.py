@@ -97,6 +97,12 @@ CASES = {
         "middle",
     ),
     "nothing left": ({"held_out_fraction = 0.2": "start = 50"}, "key 'data.start'", "none of 10"),
+    "a sampler of runs on frames": (
+        {"[noise.energy]": '[inference]\nsampler = "sgld"\n\n[noise.energy]'},
+        "key 'inference.sampler': found 'sgld', expected 'nuts'",
+        "runs on frames",
+        "remove the key",
+    ),
     "unknown kind": (
         {'"lennard-jones"': '"lenard-jones"'},
         "potential.lj",

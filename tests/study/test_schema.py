@@ -3,21 +3,28 @@
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 import pytest
 
-from bayescg.data import Bead, Mapping, get_unit_system
+from bayescg.data import Bead, Mapping, Topology, get_unit_system
 from bayescg.errors import InputError
-from bayescg.inference import Posterior, Prior
-from bayescg.physics import DoubleWell, LennardJones, SplinePair, SumPotential, WeeksChandlerAndersen
+from bayescg.inference import Posterior
+from bayescg.physics import (
+    DoubleWell,
+    LennardJones,
+    SplinePair,
+    SufficientStatistics,
+    SumPotential,
+    WeeksChandlerAndersen,
+)
 from bayescg.study import LabelledModelFile, ModelFile, read_model_file
 from bayescg.study._build import build_potential, build_prior
 from bayescg.study._interatomic_build import build_interatomic, interatomic_priors
 from bayescg.study._read import parse_model_file
+from bayescg.study._result import Loaded
 from bayescg.study._samplers import sampler_choice
 from bayescg.study._sources import build_mapping
 
@@ -251,11 +258,27 @@ def test_the_first_of_several_problems_is_the_misspelling():
         parse_model_file(HEAD.replace("stride", "strid") + WELL, HERE)
 
 
-@pytest.mark.parametrize("name", ["nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace", "sgld", "sghmc", "block-bootstrap",
+        "bayesbag",
+    ],
+)  # fmt: skip
 def test_a_sampler_is_one_line(name):
-    table = model_of(WELL + f'[inference]\nsampler = "{name}"\n').inference
-    posterior = Posterior(Prior(lambda: numpyro.sample("x", dist.Normal(0.0, 1.0))))
-    assert sampler_choice(table.sampler)(posterior, n_warmup=30).name == name
+    model, units = model_of(WELL + f'[inference]\nsampler = "{name}"\n'), get_unit_system("lj")
+    potential = build_potential(model, path=HERE)
+    prior = build_prior(model, potential, units, path=HERE)
+    x = np.random.default_rng(0).normal(size=(200, 1, 1))
+    features = np.concatenate([-(x[:, 0] ** 2) / 2, x[:, 0] ** 4 / 4], axis=1)
+    statistics = SufficientStatistics(features, features[:, :0], features[:, :0], np.zeros(200, int))
+    source = SimpleNamespace(topology=Topology(("A",), np.ones(1)))
+    survey = SimpleNamespace(source=source, box=np.array([np.inf]), configurations=x, statistics=statistics)
+    loaded = Loaded(survey, potential, prior, {}, None)
+    made = sampler_choice(model, loaded, units)(Posterior(prior), n_warmup=30)
+    assert made.name == name
+    if name in ("sgld", "sghmc"):
+        assert made.gradient.replicas.n_replicas == model.simulation.replicas and made.tolerance == 0.1
     assert model_of(WELL).inference.sampler == "nuts"
 
 
