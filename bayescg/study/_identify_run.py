@@ -100,8 +100,9 @@ def _labelled(tree: xr.DataTree, folder: Path, tell: Callable[[str], None]) -> I
     surrogate = best.surrogate
     if isinstance(surrogate, BentLabels):
         tell("polynomials through exact predictions at draws")
+        # raw draws: calibrated ones are stretched along straight lines, and leave a valley that is thin and bent
         surrogate = inference.polynomial_labels(
-            loaded.prior, likelihood, _some(calibrated, len(calibrated)), best.rows, order=3
+            loaded.prior, likelihood, z.reshape(-1, z.shape[-1]), best.rows, order=3
         )
     names, spectrum, parameters = _spectrum(tree, loaded.prior.coordinates, loaded.potential)
     block = np.ix_(parameters, parameters)

@@ -86,7 +86,7 @@ def test_one_configuration_is_told_to_be_few(dimer):
 def test_arviz_reads_the_result(dimer):
     tree = open_result(dimer)
     assert {"posterior", "sample_stats", "log_likelihood"} <= set(tree.children)
-    assert arviz_base.extract(tree, group="posterior")["lj_sigma"].size == 2000
+    assert arviz_base.extract(tree, group="posterior")["lj_sigma"].size == 4000
     assert tree["log_likelihood"]["configurations"].dims == ("chain", "draw", "configuration")
 
 
