@@ -260,12 +260,8 @@ def _identify(options: argparse.Namespace) -> int:
     _enable_64_bit()
     from bayescg.study import identify_run
 
-    data, sentences = identify_run(options.output, tell=lambda text: print(text, file=sys.stderr))
-    print(determination_table(data))
-    print()
-    print("\n".join(sentences))
-    _keep(data, options.output, "identification")
-    return DONE
+    data, _ = identify_run(options.output, tell=_tell)
+    return _analysed(data, determination_table(data), options.output, "identification")
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -279,7 +275,7 @@ def _compare(options: argparse.Namespace) -> int:
         refuse_used_folder(options.output)
     table = compare_runs(
         options.runs, method=options.method, score=options.score, n_blocks=options.blocks,
-        buffer=options.buffer, tell=lambda text: print(text, file=sys.stderr),
+        buffer=options.buffer, tell=_tell,
     )  # fmt: skip
     print(comparison_table(table))
     if options.output is not None:
@@ -289,18 +285,16 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _sbc(options: argparse.Namespace) -> int:
-    from bayescg.output import calibration_check_text
+    from bayescg.output import calibration_check_table
 
     _enable_64_bit()
     from bayescg.study import check_calibration
 
     check = check_calibration(
         options.output, n_replicates=options.replicates, seed=options.seed,
-        tell=lambda text: print(text, file=sys.stderr),
+        tell=_tell,
     )  # fmt: skip
-    print(calibration_check_text(check))
-    _keep(check, options.output, "calibration_check")
-    return DONE
+    return _analysed(check, calibration_check_table(check), options.output, "calibration_check")
 
 
 def _ppc(options: argparse.Namespace) -> int:
@@ -309,15 +303,8 @@ def _ppc(options: argparse.Namespace) -> int:
     _enable_64_bit()
     from bayescg.study import check_predictions
 
-    check = check_predictions(
-        options.output, n_draws=options.draws, held_out=options.held_out,
-        tell=lambda text: print(text, file=sys.stderr),
-    )  # fmt: skip
-    print(predictive_check_table(check))
-    print()
-    print("\n".join(json.loads(check.attrs["sentences"])))
-    _keep(check, options.output, "predictive_checks")
-    return DONE
+    check = check_predictions(options.output, n_draws=options.draws, held_out=options.held_out, tell=_tell)
+    return _analysed(check, predictive_check_table(check), options.output, "predictive_checks")
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -326,12 +313,22 @@ def _sweep(options: argparse.Namespace) -> int:
     _enable_64_bit()
     from bayescg.study import sweep_run
 
-    swept = sweep_run(options.output, sizes=options.sizes, tell=lambda text: print(text, file=sys.stderr))
-    print(sweep_table(swept))
+    swept = sweep_run(options.output, sizes=options.sizes, tell=_tell)
+    return _analysed(swept, sweep_table(swept), options.output, "sweep")
+
+
+def _analysed(data: "xr.Dataset", table: str, folder: Path, name: str) -> int:
+    """An analysis told: its table, its sentences, and where it is kept."""
+    print(table)
     print()
-    print("\n".join(json.loads(swept.attrs["sentences"])))
-    _keep(swept, options.output, "sweep")
+    print("\n".join(json.loads(data.attrs["sentences"])))
+    _keep(data, folder, name)
     return DONE
+
+
+def _tell(text: str) -> None:
+    """What is being done, apart from the answer."""
+    print(text, file=sys.stderr)
 
 
 def _keep(data: "xr.Dataset", folder: Path, name: str) -> None:

@@ -24,30 +24,6 @@ def draw_chains(
     name: str,
     checkpoints: Checkpoints | None,
     progress: Progress,
-) -> Draws:
-    """Warm up and draw; see `follow_chains`."""
-    return follow_chains(
-        sampler,
-        target,
-        key=key,
-        n_chains=n_chains,
-        n_draws=n_draws,
-        name=name,
-        checkpoints=checkpoints,
-        progress=progress,
-    )[0]
-
-
-def follow_chains(
-    sampler: Sampler,
-    target: Target,
-    *,
-    key: Key[Array, ""],
-    n_chains: int,
-    n_draws: int,
-    name: str,
-    checkpoints: Checkpoints | None,
-    progress: Progress,
 ) -> tuple[Draws, Any]:
     """Warm up and draw: the draws, and the sampler's state after the last of them.
 

@@ -9,7 +9,7 @@ import numpy as np
 from bayescg.data import statistical_inefficiency
 from bayescg.errors import ConvergenceError
 from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draws, symmetric_root
-from bayescg.inference._chains import follow_chains
+from bayescg.inference._chains import draw_chains
 from bayescg.inference._checkpoint import Checkpoints
 from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._posterior import Mode, Posterior, maximise
@@ -296,7 +296,7 @@ class Fitter:
             jnp.asarray(symmetric_root(mode.covariance)),
             jnp.asarray(min(settings.least_effective_frames, 0.5 * mode.effective_frames)),
         )
-        draws, state = follow_chains(
+        draws, state = draw_chains(
             sampler,
             target,
             key=named_key(settings.seed, f"{sampler.name} {name}"),

@@ -286,7 +286,7 @@ class LabelSampler:
             name=f"nuts_{name}",
             checkpoints=self.checkpoints,
             progress=self.progress,
-        )
+        )[0]
 
 
 def polynomial_labels(

@@ -52,7 +52,7 @@ from bayescg.output._determination import determination_table as determination_t
 from bayescg.output._determination import figure_combinations as figure_combinations
 from bayescg.output._determination import figure_profiles as figure_profiles
 from bayescg.output._calibration_check import calibration_check_sentences as calibration_check_sentences
-from bayescg.output._calibration_check import calibration_check_text as calibration_check_text
+from bayescg.output._calibration_check import calibration_check_table as calibration_check_table
 from bayescg.output._calibration_check import figure_calibration_check as figure_calibration_check
 from bayescg.output._sweep_table import sweep_table as sweep_table
 from bayescg.output._predictive_checks import figure_predictive_checks as figure_predictive_checks

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _TITLES = {"calibrated": "calibrated posterior", "raw": "raw posterior, which takes frames as independent"}
 
 
-def calibration_check_text(check: xr.Dataset) -> str:
-    """Verdict and coverage of every parameter in aligned columns, the raw posterior's coverage beside it, and a summary.
+def calibration_check_table(check: xr.Dataset) -> str:
+    """Verdict and coverage of every parameter in aligned columns, the raw posterior's coverage beside it.
 
     Args:
         check: of `analysis.posterior_calibration`.
@@ -26,7 +26,7 @@ def calibration_check_text(check: xr.Dataset) -> str:
         >>> ranks = np.random.default_rng(0).integers(0, 100, (200, 1))
         >>> both = [check_ranks(r, n_ranks=100, names=["spring"]) for r in (ranks, ranks // 2)]
         >>> check = xr.concat(both, xr.Variable("posterior", ["calibrated", "raw"]), combine_attrs="override")
-        >>> print(calibration_check_text(check).splitlines()[1].split("  ")[0])
+        >>> print(calibration_check_table(check).splitlines()[1].split("  ")[0])
         spring
     """
     own, raw = check.sel(posterior="calibrated"), check.sel(posterior="raw")
@@ -38,8 +38,7 @@ def calibration_check_text(check: xr.Dataset) -> str:
         other = f"{100 * float(raw['coverage'].sel(parameter=name, content=0.9)):.0f}"
         told = f"{mine['verdict'].item()}: {mine['sentence'].item()}"
         rows.append((str(name), *shares, other, f"{float(mine['ecdf_p']):.2f}", told))
-    lines = aligned(rows, left=(0, len(rows[0]) - 1))
-    return "\n".join([*lines, *calibration_check_sentences(check)])
+    return "\n".join(aligned(rows, left=(0, len(rows[0]) - 1)))
 
 
 def calibration_check_sentences(check: xr.Dataset) -> list[str]:

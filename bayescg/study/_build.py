@@ -27,6 +27,7 @@ from bayescg.physics._potential import Parametrised
 from bayescg.study._keys import blame
 from bayescg.study._schema import (
     AngleFourierTable,
+    AnyPotentialTable,
     DistributionTable,
     DoubleWellTable,
     HarmonicWellTable,
@@ -38,17 +39,6 @@ from bayescg.study._schema import (
     SplineTable,
     WcaTable,
 )
-
-Table = (
-    SplineTable
-    | LennardJonesTable
-    | MieTable
-    | WcaTable
-    | DoubleWellTable
-    | HarmonicWellTable
-    | AngleFourierTable
-)
-
 
 ParameterPrior = dist.Distribution | Smoothness
 
@@ -71,7 +61,7 @@ def build_potential(model: ModelFile, *, path: Path) -> Potential:
     return total
 
 
-def _term(name: str, table: Table) -> Potential:
+def _term(name: str, table: AnyPotentialTable) -> Potential:
     match table:
         case SplineTable():
             return SplinePair.uniform(

@@ -14,6 +14,7 @@ from bayescg.errors import InputError
 from bayescg.study._output_folder import RECORD
 from bayescg.study._result import _coordinate_names
 from bayescg.study._stored_fits import stored_fit
+from bayescg.study._stored_verdict import cautions, refuse_labelled, verification_verdict
 
 
 def check_calibration(
@@ -46,11 +47,11 @@ def check_calibration(
         bayescg.errors.InputError: runs/none/posterior.nc: no such file; name the output folder of a finished run ...
     """
     tree = output.open_result(folder)
-    if tree.attrs.get("kind") == "labelled":
-        raise InputError(
-            f"{folder}: is of labelled configurations, which have no reference simulations to resample; its report shows"
-            " the coverage of held-out labels instead"
-        )
+    refuse_labelled(
+        tree,
+        folder,
+        "have no reference simulations to resample; its report shows the coverage of held-out labels instead",
+    )
     if output.is_quick(tree):
         raise InputError(f"{folder}: is a quick test run, whose numbers mean nothing; run it without --quick")
     if not (folder / RECORD).is_file():
@@ -66,12 +67,9 @@ def check_calibration(
         run, key=jax.random.key(seed), n_replicates=n_replicates, names=names,
         on_batch=lambda done: tell(f"{done} of {n_replicates} replicates"),
     )  # fmt: skip
-    verified = (
-        str(tree.children["verification"].attrs["verdict"]) if "verification" in tree.children else "none"
-    )
     return check.assign_attrs(
-        seed=seed, verification=verified, data_checksum=str(tree.attrs["data_checksum"]),
+        seed=seed, verification=verification_verdict(tree), data_checksum=str(tree.attrs["data_checksum"]),
         meaning="ranks of truths drawn from the calibrated posterior, in posteriors of data and synthetic data together",
         title="Does the posterior hold what it promises?",
-        sentences=json.dumps(output.calibration_check_sentences(check)),
+        sentences=json.dumps([*output.calibration_check_sentences(check), *cautions(tree)]),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from bayescg.errors import InputError
 from bayescg.physics import FrameReducer, SimulationSettings, Simulator
 from bayescg.physics._joint_form import JointForm
 from bayescg.study._stored_fits import StoredFit, stored_anchor, stored_fit
+from bayescg.study._stored_verdict import failed_checks, verification_verdict
 
 DRAWS = 400
 """Draws of the posterior that each refit moves."""
@@ -123,11 +124,10 @@ def _verdict(tree: xr.DataTree) -> str:
     if output.is_quick(tree):
         return "quick test run"
     if tree.attrs.get("kind") == "labelled":
-        failed = [check.name for check in output.read_checks(tree) if check.verdict == "failed"]
+        failed = failed_checks(tree)
         return f"failed: {', '.join(failed)}" if failed else "passed"
-    if "verification" not in tree.children:
-        return "not verified"
-    return str(tree.children["verification"].attrs["verdict"])
+    verdict = verification_verdict(tree)
+    return "not verified" if verdict == "none" else verdict
 
 
 def _labelled_data(tree: xr.DataTree) -> str:

@@ -1,5 +1,6 @@
 """What the data of a stored run determine: `bayescg identify`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import numpy as np
 import xarray as xr
 
 from bayescg import analysis, inference, output
-from bayescg.analysis import Determination, Identifiability, Inference, ManifoldBoundary
+from bayescg.analysis import Identifiability, Inference, ManifoldBoundary
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference import BentLabels, EnergyForceStress, LabelFitter, Posterior
 from bayescg.study._interatomic_build import noise_family
 from bayescg.study._labelled import LabelledPipeline
 from bayescg.study._labelled_result import LabelledLoaded
 from bayescg.study._stored_fits import stored_fit, stored_pipeline
+from bayescg.study._stored_verdict import cautions
 
 N_PRIOR = 400
 """Draws of the prior."""
@@ -36,7 +38,7 @@ def identify_run(
         tell: hears what is being done.
 
     Returns:
-        What `analysis.determination_dataset` stores, and the answer in sentences.
+        What `analysis.determination_dataset` stores, and the answer in sentences, cautions included.
 
     Raises:
         InputError: no run there, or its data have changed or are gone.
@@ -54,15 +56,9 @@ def identify_run(
     tell("profiles, verdicts and sensitivity")
     found = analysis.determination(subject)
     boundary = None if labelled else _boundary(subject, tell)
-    return analysis.determination_dataset(found, boundary), _words(tree, found, boundary)
-
-
-def _words(tree: xr.DataTree, found: Determination, boundary: ManifoldBoundary | None) -> list[str]:
-    sentences = analysis.determination_sentences(found, boundary)
-    failed = [check.name for check in output.read_checks(tree) if check.verdict == "failed"]
-    if failed:
-        sentences.append(f"Read this with care: the run failed its checks {', '.join(failed)}.")
-    return sentences
+    sentences = [*analysis.determination_sentences(found, boundary), *cautions(tree)]
+    data = analysis.determination_dataset(found, boundary)
+    return data.assign_attrs(sentences=json.dumps(sentences)), sentences
 
 
 def _at_equilibrium(tree: xr.DataTree, folder: Path) -> Inference:

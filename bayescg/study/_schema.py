@@ -192,16 +192,16 @@ class AngleFourierTable(Table):
     kappa2: Number
 
 
-PotentialTable = Annotated[
+AnyPotentialTable = (
     SplineTable
     | LennardJonesTable
     | MieTable
     | WcaTable
     | DoubleWellTable
     | HarmonicWellTable
-    | AngleFourierTable,
-    Field(discriminator="kind"),
-]
+    | AngleFourierTable
+)
+PotentialTable = Annotated[AnyPotentialTable, Field(discriminator="kind")]
 
 
 class DistributionTable(Table):

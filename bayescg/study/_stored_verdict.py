@@ -22,8 +22,23 @@ def refuse_labelled(tree: xr.DataTree, folder: Path, why: str) -> None:
         raise InputError(f"{folder}: is of labelled configurations, which {why}")
 
 
+def verification_verdict(tree: xr.DataTree) -> str:
+    """Of a run on frames; "none" where it was not verified.
+
+    Example:
+        >>> verification_verdict(xr.DataTree())
+        'none'
+    """
+    return str(tree.children["verification"].attrs["verdict"]) if "verification" in tree.children else "none"
+
+
+def failed_checks(tree: xr.DataTree) -> list[str]:
+    """Names of the checks that the run failed."""
+    return [check.name for check in output.read_checks(tree) if check.verdict == "failed"]
+
+
 def cautions(tree: xr.DataTree) -> list[str]:
-    """Why an analysis of the run is not to be relied on, one sentence each: a quick run, no passed verification.
+    """Why an analysis of the run is not to be relied on, one sentence each: a quick run, no passed verification, failed checks.
 
     Example:
         >>> cautions(xr.DataTree())
@@ -32,11 +47,14 @@ def cautions(tree: xr.DataTree) -> list[str]:
     said = []
     if output.is_quick(tree):
         said.append("A quick test run: its numbers mean nothing.")
-    found = tree.children["verification"].attrs["verdict"] if "verification" in tree.children else "none"
-    if found == "none":
-        said.append("Read this with care: the run was not verified by fresh simulations.")
-    elif found != "passed":
-        said.append(f"Read this with care: the verdict of the run's verification is '{found}'.")
+    if tree.attrs.get("kind") != "labelled":  # those need no simulation
+        found = verification_verdict(tree)
+        if found == "none":
+            said.append("Read this with care: the run was not verified by fresh simulations.")
+        elif found != "passed":
+            said.append(f"Read this with care: the verdict of the run's verification is '{found}'.")
+    if failed := [name for name in failed_checks(tree) if name != "verification"]:
+        said.append(f"Read this with care: the run failed its checks {', '.join(failed)}.")
     return said
 
 

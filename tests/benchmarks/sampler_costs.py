@@ -52,7 +52,7 @@ from bayescg.inference import (  # noqa: E402
     relative_entropy_gradient,
 )
 from bayescg.inference._calibrate import symmetric_root  # noqa: E402
-from bayescg.inference._chains import follow_chains  # noqa: E402
+from bayescg.inference._chains import draw_chains  # noqa: E402
 from bayescg.physics import Reference, ReferenceBank, SufficientStatistics  # noqa: E402
 from bayescg.progress import SilentProgress  # noqa: E402
 
@@ -180,7 +180,7 @@ def by_nuts(posterior, target) -> tuple[np.ndarray, np.ndarray]:
 
 def sample(sampler, target, *, seed, n_chains=CHAINS, n_draws) -> tuple[np.ndarray, np.ndarray]:
     """Draws by the package's own driver, and the steps of each."""
-    draws, _ = follow_chains(
+    draws, _ = draw_chains(
         sampler, target, key=jax.random.key(seed), n_chains=n_chains, n_draws=n_draws, name="", checkpoints=None,
         progress=SilentProgress(),
     )  # fmt: skip

@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on_to_the_same_draws(tmp_path, monkeypatch):
         return chains.draw_chains(
             SAMPLERS[False], TARGET, key=jax.random.key(3), n_chains=2, n_draws=60, name="draws",
             checkpoints=checkpoints, progress=progress,
-        )  # fmt: skip
+        )[0]  # fmt: skip
 
     whole = run(None, SilentProgress())
     with pytest.raises(Stop):

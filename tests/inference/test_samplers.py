@@ -289,7 +289,7 @@ def test_resumed_equals_uninterrupted(sampler, request, tmp_path, monkeypatch):
         return chains.draw_chains(
             made, known.target, key=jax.random.key(3), n_chains=4, n_draws=n_draws, name="draws",
             checkpoints=checkpoints, progress=progress,
-        )  # fmt: skip
+        )[0]  # fmt: skip
 
     whole = run(None, SilentProgress())
     last = (made.n_warmup + n_draws) // CHUNK

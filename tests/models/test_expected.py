@@ -100,7 +100,7 @@ def check_another_nuts(tree: xr.DataTree, folder: Path) -> None:
     fit = stored_fit(tree, folder)
     root = symmetric_root(fit.mode.covariance)
     target = Target(fit.likelihood, jnp.asarray(fit.mode.z), jnp.asarray(root), jnp.asarray(1.0))
-    other = draw_chains(
+    other, _ = draw_chains(
         BlackjaxNuts(fit.posterior, n_warmup=400), target, key=jax.random.key(3), n_chains=4, n_draws=1000,
         name="other", checkpoints=None, progress=SilentProgress(),
     )  # fmt: skip
