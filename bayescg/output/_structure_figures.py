@@ -53,33 +53,41 @@ def figure_potential(tree: xr.DataTree) -> "Figure":
     start = _first_occupied(tree)
     seen = (distance >= distance[median < ceiling].min()) & (distance >= (start or 0.0))
 
-    figure, (top, bottom) = panels(2, ratios=(1.35, 1), size=(7.0, 6.0))
+    floor = min(float(low[seen].min()), 0.0)
+    inner = seen & (median < 3 * kT)
+    widest = max(float(np.abs(np.array([low, high]) - median)[:, inner].max()), 1e-3 * kT)
+    shown = ((floor - 0.08 * (ceiling - floor), ceiling), (-1.15 * widest, 1.15 * widest))
+
+    figure, panes = panels(2, ratios=(1.35, 1), size=(7.0, 6.0))
     if "prior_pair_energy" in prediction.data_vars:
         prior = prediction["prior_pair_energy"].transpose(..., "distance").values[..., finite]
         prior = prior.reshape(-1, len(distance))
-        _outline(top, distance, prior, fill=True)
-        _outline(bottom, distance, prior - median, fill=False)
-    bands(top, distance, posterior, "posterior", line=True)
-    bands(bottom, distance, posterior - median, "posterior", line=False)
+        _outline(panes[0], distance, _near(prior, shown[0]), fill=True)
+        _outline(panes[1], distance, _near(prior - median, shown[1]), fill=False)
+    bands(panes[0], distance, _near(posterior, shown[0]), "posterior", line=True)
+    bands(panes[1], distance, _near(posterior - median, shown[1]), "posterior", line=False)
     left = distance[seen].min() if start is None else min(distance[seen].min(), start)
     left = max(distance.min(), left - 0.03 * (distance.max() - left))
-    for axes in (top, bottom):
+    for axes, limits in zip(panes, shown, strict=True):
+        axes.set_ylim(*limits)
         axes.axhline(0, color="black", linewidth=0.6)
         if start is not None and start > left:
             axes.axvspan(
                 left, start, facecolor="none", edgecolor="#999999", hatch="////", linewidth=0, label="no data"
             )
-    floor = min(float(low[seen].min()), 0.0)
-    top.set_ylim(floor - 0.08 * (ceiling - floor), ceiling)
-    inner = seen & (median < 3 * kT)
-    widest = max(float(np.abs(np.array([low, high]) - median)[:, inner].max()), 1e-3 * kT)
-    bottom.set_ylim(-1.15 * widest, 1.15 * widest)
+    top, bottom = panes
     bottom.set_xlim(left, distance.max())
     top.set_ylabel(f"pair energy U(r) [{energy_unit(tree)}]")
     bottom.set_ylabel(f"U − posterior median\n[{energy_unit(tree)}]")
     bottom.set_xlabel(f"distance r [{length_unit(tree)}]")
     legend_above(top, 5)
     return finish(figure, tree, "Pair potential")
+
+
+def _near(curves: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Curves cut off well outside the axes: dashes of a line that leaves them a million times over take minutes to draw."""
+    low, high = limits
+    return np.clip(curves, low - 3.0 * (high - low), high + 3.0 * (high - low))
 
 
 def figure_rdf(tree: xr.DataTree) -> "Figure":

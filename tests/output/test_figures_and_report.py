@@ -121,6 +121,18 @@ def test_the_potential_shows_where_no_data_are(result):
     assert "no data" not in legend_of(figure_potential(without(result, "observed_data")).axes[0])
 
 
+def test_a_prior_that_is_beyond_all_bounds_is_cut_off_near_the_axes(result):
+    """Steep repulsion times a wide prior: lines that leave the axes a billion times over take minutes to draw."""
+    prior = result["prediction"]["prior_pair_energy"]
+    wide = changed(
+        result, "prediction", prior_pair_energy=prior * 10.0 ** np.linspace(40.0, 0.0, prior.shape[-1])
+    )
+    for axes in figure_potential(wide).axes:
+        low, high = axes.get_ylim()
+        drawn = np.concatenate([path.vertices[:, 1] for c in axes.collections for path in c.get_paths()])
+        assert np.abs(drawn).max() < 10.0 * (high - low)
+
+
 @pytest.mark.parametrize("observed", [-31.0, 8100.0, 20000.0])
 def test_the_histogram_of_pressures_keeps_its_width(result, observed):
     """However far away the data are: they lie on an axis of their own then, with their numbers."""
