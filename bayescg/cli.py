@@ -13,18 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bayescg._arguments import make_parser
 from bayescg.errors import BayescgError, InputError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 DONE, CHECK_FAILED, ERROR, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
-
-_EPILOG = """\
-exit status: 0 done; 1 `check` found something that failed; 2 an error, told in one line, or a wrong command line;
-3 a crash, told with a traceback: a defect of bayescg or of a library; 130 interrupted.
-A model is a folder with a model.toml, or the file itself.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 a check failed, 2 an error, 3 a crash, 130 interrupted.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s"
     )
@@ -46,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         "run": _run, "check": _check, "resume": _resume, "report": _report, "identify": _identify,
         "compare": _compare, "sbc": _sbc, "ppc": _ppc, "sweep": _sweep, "export": _export,
+        "predict": _predict,
+        "collect": _collect,
     }  # fmt: skip
     try:
         return commands[options.command](options)
@@ -59,142 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         _tell_error(f"crashed with {type(error).__name__}: the lines above say where; please report them")
         return CRASHED
-
-
-def _parser() -> argparse.ArgumentParser:
-    from bayescg import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="bayescg",
-        description="Bayesian inference of coarse-grained and interatomic potentials.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"bayescg {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "-v", "--verbose", action="store_true", help="show the log and warnings of libraries too"
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = commands.add_parser(
-        "run", parents=[common], help="infer the potential of a model, from files to report"
-    )
-    run.add_argument("model", type=Path, metavar="MODEL", help="folder with a model.toml, or the file")
-    run.add_argument("-o", "--output", type=Path, metavar="OUT", help="output folder (default: runs/NAME)")
-    run.add_argument("--seed", type=_seed, help="random seed (default: the model file's)")
-    run.add_argument(
-        "--quick",
-        action="store_true",
-        help="test the pipeline with little work; the numbers mean nothing",
-    )
-
-    check = commands.add_parser("check", parents=[common], help="look at the data and the model before a run")
-    check.add_argument("model", type=Path, metavar="MODEL", help="folder with a model.toml, or the file")
-
-    resume = commands.add_parser("resume", parents=[common], help="go on with a run that was stopped")
-    resume.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
-
-    report = commands.add_parser(
-        "report", parents=[common], help="write the report and figures of a run again"
-    )
-    report.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
-
-    identify = commands.add_parser(
-        "identify",
-        parents=[common],
-        help="say which parameters and combinations the data of a run determine; nothing is simulated",
-    )
-    identify.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
-
-    compare = commands.add_parser(
-        "compare", parents=[common], help="compare runs of the same data by predictive scores"
-    )
-    compare.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="output folders of at least two runs"
-    )
-    compare.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="new folder for the figure and the table"
-    )
-    compare.add_argument(
-        "--method",
-        choices=["refit", "psis"],
-        default="refit",
-        help="of frames: refits without each block (default), or importance sampling of the stored scores",
-    )
-    compare.add_argument(
-        "--score",
-        choices=["pointwise", "joint"],
-        default="pointwise",
-        help="of refits: frame by frame (default), or all frames of a block together",
-    )
-    compare.add_argument(
-        "--blocks", type=_count, default=20, metavar="N", help="about how many blocks are left out (20)"
-    )
-    compare.add_argument(
-        "--buffer", type=_count_or_none, default=0, metavar="N", help="frames beside a block left out too (0)"
-    )
-
-    sbc = commands.add_parser(
-        "sbc",
-        parents=[common],
-        help="check a run's calibration with its own references (simulation-based calibration)",
-    )
-    sbc.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
-    sbc.add_argument(
-        "--replicates",
-        type=_count,
-        default=200,
-        metavar="N",
-        help="synthetic data sets (200; below 100 can't tell)",
-    )
-    sbc.add_argument("--seed", type=_seed, default=0, help="random seed (0)")
-
-    ppc = commands.add_parser(
-        "ppc",
-        parents=[common],
-        help="check whether data of the model would look like a run's data (posterior predictive checks)",
-    )
-    ppc.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
-    ppc.add_argument("--draws", type=_draws, default=50, metavar="N", help="posterior draws (50)")
-    ppc.add_argument(
-        "--held-out",
-        type=Path,
-        metavar="FRAMES",
-        help="netCDF of further frames, to be scored beside the run's",
-    )
-
-    sweep = commands.add_parser(
-        "sweep",
-        parents=[common],
-        help="say how large a basis the data of a run carry and what more data would bring; nothing is simulated",
-    )
-    sweep.add_argument("output", type=Path, metavar="RUN", help="the run's output folder")
-    sweep.add_argument(
-        "--sizes", type=_sizes, metavar="N,N,...", help="coefficients of coarser splines or series to try"
-    )
-
-    export = commands.add_parser("export", parents=[common], help="write potentials for a simulation engine")
-    export.add_argument("output", type=Path, metavar="OUT", help="the run's output folder")
-    export.add_argument("--format", choices=["lammps"], default="lammps", help="engine (default: lammps)")
-    export.add_argument(
-        "--draws", type=_count, default=20, metavar="N", help="posterior draws beside the mean (20)"
-    )
-    export.add_argument(
-        "--units",
-        choices=["real", "metal", "lj"],
-        help="the engine's units (default: lj for a study in lj, metal for one in metal, else real)",
-    )
-    export.add_argument(
-        "--ensemble",
-        choices=["posterior", "pops", "discrepancy", "bootstrap"],
-        default="posterior",
-        help="which draws, of those that the run holds (default: posterior)",
-    )
-    export.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/lammps, or OUT/lammps_ENSEMBLE)"
-    )
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -317,6 +178,21 @@ def _sweep(options: argparse.Namespace) -> int:
     return _analysed(swept, sweep_table(swept), options.output, "sweep")
 
 
+def _predict(options: argparse.Namespace) -> int:
+    from bayescg.output import prediction_table
+
+    _enable_64_bit()
+    from bayescg.study import predict
+
+    data = predict(
+        options.output, options.observables, temperature=options.temperature, n_sites=options.sites,
+        density=options.density, n_draws=options.draws, from_prior=options.prior, simulation=not options.no_simulation,
+        n_simulated=options.simulated_draws, n_replicas=options.replicas, n_samples=options.samples,
+        averaged_frames=options.frames, observed=options.observed, seed=options.seed, tell=_tell,
+    )  # fmt: skip
+    return _analysed(data, prediction_table(data), options.output, "predictions")
+
+
 def _analysed(data: "xr.Dataset", table: str, folder: Path, name: str) -> int:
     """An analysis told: its table, its sentences, and where it is kept."""
     print(table)
@@ -342,38 +218,66 @@ def _keep(data: "xr.Dataset", folder: Path, name: str) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from bayescg.output import export_lammps, export_lammps_potentials, open_result
+    from bayescg.output import open_result
 
     _enable_64_bit()
-    ensemble = options.ensemble
-    default = "lammps" if ensemble == "posterior" else f"lammps_{ensemble}"
+    default = options.engine if options.ensemble == "posterior" else f"{options.engine}_{options.ensemble}"
     folder = options.to if options.to is not None else options.output / default
     if open_result(options.output).attrs.get("kind") == "labelled":
-        from bayescg.study import stored_potentials
+        return _export_labelled(options, folder)
+    if options.ensemble != "posterior":
+        raise InputError(
+            f"{options.output}: holds no ensemble '{options.ensemble}', only the posterior, as every run on frames at"
+            " equilibrium; leave --ensemble out"
+        )
+    from bayescg.study import export_pairs
 
-        draws = stored_potentials(options.output, options.draws, ensemble=ensemble)
-        units = options.units or _engine_units(draws.units.name)
-        files = export_lammps_potentials(draws, folder, units=units)
-        count, calibration = draws.n_draws, draws.posterior
-    else:
-        from bayescg.study import pair_tables
+    done = export_pairs(
+        options.output, folder, engine=options.engine, n_draws=options.draws, units=options.units,
+        steps=options.steps, repeats=options.repeats, tell=_tell,
+    )  # fmt: skip
+    return _told_export(len(done.files), folder, done.n_draws, done.units, done.calibration)
 
-        if ensemble != "posterior":
-            raise InputError(
-                f"{options.output}: holds no ensemble '{ensemble}', only the posterior, as every run on frames at"
-                " equilibrium; leave --ensemble out"
-            )
-        tables = pair_tables(options.output, options.draws)
-        units = options.units or _engine_units(tables.units.name)
-        files = export_lammps(tables, folder, units=units)
-        count, calibration = len(tables.draw_ids), str(tables.provenance.get("calibration", "not stated"))
-    print(f"{len(files)} files in {folder}: the mean and {count} draws, in LAMMPS' units {units}")
+
+def _export_labelled(options: argparse.Namespace, folder: Path) -> int:
+    from bayescg.output import export_lammps_potentials
+    from bayescg.study import stored_potentials
+
+    if options.engine != "lammps":
+        raise InputError(
+            f"{options.output}: potentials inferred from labelled configurations are exported for LAMMPS only; leave --engine"
+            " out, or run them in ASE with PosteriorCalculator"
+        )
+    draws = stored_potentials(options.output, options.draws, ensemble=options.ensemble)
+    own = draws.units.name
+    units = options.units or (own if own in ("lj", "metal") else "real")
+    files = export_lammps_potentials(draws, folder, units=units)
+    return _told_export(len(files), folder, draws.n_draws, f"LAMMPS' units {units}", draws.posterior)
+
+
+def _told_export(n_files: int, folder: Path, n_draws: int, units: str, calibration: str) -> int:
+    print(f"{n_files} files in {folder}: the mean and {n_draws} draws, in {units}")
     print(f"calibration: {calibration}")
     return DONE
 
 
-def _engine_units(own: str) -> str:
-    return own if own in ("lj", "metal") else "real"
+def _collect(options: argparse.Namespace) -> int:
+    from bayescg.output import collected_table
+
+    _enable_64_bit()
+    from bayescg.study import collect, write_collected
+
+    tree = collect(options.folder, tell=_tell)
+    print(collected_table(tree))
+    print()
+    for node in tree.children.values():
+        if "sentence" in node.attrs:
+            print(node.attrs["sentence"])
+    for name, node in tree.children.items():
+        if node.attrs["note"]:
+            print(f"{name}: {node.attrs['note']}")
+    print(f"wrote {write_collected(tree, options.folder)}")
+    return DONE
 
 
 def _tell_outcome(tree: "xr.DataTree", output: Path) -> None:
@@ -407,43 +311,6 @@ def _enable_64_bit() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{value} is out of range; a seed is 0 to {2**32 - 1}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is too few; at least 1")
-    return value
-
-
-def _count_or_none(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is too few; 0 or more")
-    return value
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}; expected whole numbers with commas, as 8,12,16"
-        ) from None
-
-
-def _draws(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{value} is too few; at least 2")
-    return value
 
 
 def _tell_error(text: str) -> None:

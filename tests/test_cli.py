@@ -68,12 +68,22 @@ def fake_pair_tables(output: Path, n_draws: int):
     )  # fmt: skip
 
 
+def fake_export_pairs(folder, place, *, engine, n_draws, units, steps, repeats, tell):
+    from bayescg.output import export_lammps
+
+    tables = fake_pair_tables(folder, n_draws)
+    files = export_lammps(tables, place, units=units or "real")
+    exported = types.SimpleNamespace(files=files, n_draws=n_draws, calibration="affine sandwich")
+    exported.units = f"LAMMPS' units {units or 'real'}"
+    return exported
+
+
 @pytest.fixture
 def fake_study(monkeypatch, tmp_path):
     module = types.ModuleType("bayescg.study")
     monkeypatch.setattr(FakeStudy, "calls", [])
     monkeypatch.setattr(module, "Study", FakeStudy, raising=False)
-    monkeypatch.setattr(module, "pair_tables", fake_pair_tables, raising=False)
+    monkeypatch.setattr(module, "export_pairs", fake_export_pairs, raising=False)
     monkeypatch.setitem(sys.modules, "bayescg.study", module)
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "models" / "water"

@@ -26,6 +26,10 @@ SKIPPING = {
     "bayescg.data._rdf",
     "bayescg.data._read_configurations",
     "bayescg.data._readers",
+    "bayescg.study._collect",
+    "bayescg.study._engine_inputs",
+    "bayescg.study._export_pairs",
+    "bayescg.study._pair_tables",
     "bayescg.study._stored_potentials",
     "bayescg.study._study",
 }

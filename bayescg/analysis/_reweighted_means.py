@@ -94,30 +94,54 @@ def reweighted_means(
     observable = np.asarray(values, float).reshape(len(values), -1)
     shared = _shared(bank)
     some = [coefficients[i : i + DRAWS_AT_ONCE] for i in range(0, len(coefficients), DRAWS_AT_ONCE)]
-    found = [_at_draws(bank, shared, eta, observable) for eta in some]
-    mean, square, effective = (np.concatenate([one[i] for one in found]) for i in range(3))
+    held = _Observable.of(observable)
+    found = [_at_draws(bank, shared, eta, held) for eta in some]
+    mean, variance, effective = (np.concatenate([one[i] for one in found]) for i in range(3))
     influence = np.concatenate([one[3] for one in found], axis=1)
-    for k in range(len(bank.references)):
-        own = shared.references == k
+    return means_dataset(
+        values.isel(frame=0, drop=True), mean, variance, effective, influence, shared.references
+    )
+
+
+def means_dataset(
+    like: xr.DataArray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    effective: np.ndarray,
+    influence: np.ndarray,
+    references: np.ndarray,
+) -> xr.Dataset:
+    """The table of `reweighted_means`, the blocks' contributions centred within each reference.
+
+    Args:
+        like: dimensions, coordinates and units of the observable alone.
+        mean: [draw component].
+        variance: of the frames [draw component].
+        effective: frames [draw].
+        influence: [block draw component].
+        references: reference of every block [block].
+    """
+    for k in np.unique(references):
+        own = references == k
         factor = np.sqrt(own.sum() / (own.sum() - 1.0))
         influence[own] = factor * (influence[own] - influence[own].mean(axis=0))
-    dims, shape = values.dims[1:], values.shape[1:]
-    per_draw = ("draw", *dims)
-    squared = {"units": f"({values.attrs.get('units', '1')})^2", "long_name": "variance of the frames"}
+    per_draw, shape = ("draw", *like.dims), like.shape
+    squared = {"units": f"({like.attrs.get('units', '1')})^2", "long_name": "variance of the frames"}
     return xr.Dataset(
         {
-            "mean": (per_draw, mean.reshape(-1, *shape), dict(values.attrs)),
+            "mean": (per_draw, mean.reshape(-1, *shape), dict(like.attrs)),
             "influence": (("block", *per_draw), influence.reshape(*influence.shape[:2], *shape)),
-            "fluctuation_variance": (
-                per_draw,
-                np.maximum(square - mean**2, 0.0).reshape(-1, *shape),
-                squared,
-            ),
+            "fluctuation_variance": (per_draw, np.maximum(variance, 0.0).reshape(-1, *shape), squared),
             "effective_frames": ("draw", effective, {"units": "1", "long_name": "effective frames"}),
         },
-        coords={name: c for name, c in values.coords.items() if "frame" not in c.dims}
-        | {"reference": ("block", shared.references)},
+        coords=dict(like.coords) | {"reference": ("block", references)},
     )
+
+
+SMALLEST = 1e-12
+"""Weight of a frame, relative to the largest, below which it does not count for errors."""
+NEGLIGIBLE = 1e-60
+"""Weight of a frame that is set to 0."""
 
 
 class _Shared(NamedTuple):
@@ -136,12 +160,18 @@ class _Shared(NamedTuple):
     free_influence: np.ndarray
 
 
+def frame_weights(bank: ReferenceBank, coefficients: np.ndarray) -> np.ndarray:
+    """Normalised weights of all frames at several η [draw frame]; tiny ones are 0, since denormal numbers are slow."""
+    weights = bank.draw_weights(coefficients)
+    return np.where(weights < NEGLIGIBLE, 0.0, weights)
+
+
 def _shared(bank: ReferenceBank) -> _Shared:
     starts = np.flatnonzero(np.diff(bank.block_index, prepend=-1))
     references = bank.reference_index[starts]
     if np.bincount(references).min() < 2:
         raise InputError("the Monte-Carlo error needs at least 2 replicas in every reference simulation")
-    state_weights = np.stack([bank.weights(eta) for eta in bank.coefficients])
+    state_weights = frame_weights(bank, bank.coefficients)
     overlap = (state_weights * bank.n_frames[:, None]) @ state_weights.T
     response = np.linalg.pinv(np.eye(len(overlap)) - overlap.T, rcond=1e-10)
     own = state_weights - (state_weights @ state_weights.T)[:, bank.reference_index]
@@ -149,20 +179,68 @@ def _shared(bank: ReferenceBank) -> _Shared:
     return _Shared(np.append(starts, len(bank.features)), references, state_weights, free)
 
 
+class _Observable(NamedTuple):
+    """Values of all frames about their centre, in float32: of errors a few digits suffice, and they are the dear part.
+
+    Attributes:
+        exact: as given [frame observable].
+        centre: [observable].
+        apart: from the centre [frame observable].
+        square: of that [frame observable].
+    """
+
+    exact: np.ndarray
+    centre: np.ndarray
+    apart: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "_Observable":
+        centre = values.mean(axis=0)
+        apart = (values - centre).astype(np.float32)
+        return cls(values, centre, apart, apart**2)
+
+
 def _at_draws(
-    bank: ReferenceBank, shared: _Shared, coefficients: np.ndarray, observable: np.ndarray
+    bank: ReferenceBank, shared: _Shared, coefficients: np.ndarray, observable: _Observable
 ) -> tuple[np.ndarray, ...]:
-    """Means and mean squares [draw observable], effective frames [draw], influence [block draw observable]."""
-    weights = np.stack([bank.weights(eta) for eta in coefficients])
-    mean = weights @ observable
-    blocks = [slice(a, b) for a, b in zip(shared.edges[:-1], shared.edges[1:])]
-    held = np.add.reduceat(weights, shared.edges[:-1], axis=1)
-    own = np.stack([weights[:, some] @ observable[some] for some in blocks]) - held.T[..., None] * mean
-    joint = (weights * state for state in shared.state_weights)  # one at a time: [draw frame] is large
-    through = np.stack([one @ observable - one.sum(axis=1)[:, None] * mean for one in joint])
+    """Means and variances [draw observable], effective frames [draw], influence [block draw observable]."""
+    weights = frame_weights(bank, coefficients)
+    mean = weights @ observable.exact
+    off = mean - observable.centre
+    starts, light = shared.edges[:-1], _light(weights)
+    blocks = [slice(a, b) for a, b in zip(starts, shared.edges[1:])]
+    held = np.add.reduceat(weights, starts, axis=1)
+    own = np.stack([light[:, some] @ observable.apart[some] for some in blocks])
+    own = own / _largest(weights) - held.T[..., None] * off
+    through = np.stack(
+        [_through(light, state, observable.apart, off) for state in shared.state_weights]
+    ) / _largest(weights)
     counts = np.diff(shared.edges)[:, None, None] * through[shared.references]
-    free = np.einsum("k,kso,kb->bso", bank.n_frames, through, shared.free_influence, optimize=True)
-    return mean, weights @ observable**2, 1.0 / np.sum(weights**2, axis=1), own - counts - free
+    free = np.tensordot(shared.free_influence.T * bank.n_frames, through, axes=1)
+    variance = light @ observable.square / _largest(weights) - off**2
+    return mean, variance, 1.0 / np.sum(weights**2, axis=1), own - counts - free
+
+
+def _largest(weights: np.ndarray) -> np.ndarray:
+    """What `_light` scales by [draw 1]."""
+    return 1.0 / weights.max(axis=-1, keepdims=True)
+
+
+def _light(weights: np.ndarray) -> np.ndarray:
+    """In float32 with the largest 1; what would make denormal products, which are very slow, is 0."""
+    scaled = (weights * _largest(weights)).astype(np.float32)
+    return np.where(scaled < SMALLEST, np.float32(0.0), scaled)
+
+
+def _through(light: np.ndarray, state: np.ndarray, apart: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """Σ_n W_n w_sn (A_n − m_s) with one reference's weights W [draw observable]; frames that it lacks are left out."""
+    scaled = _light(state)
+    there = np.flatnonzero(scaled)
+    some = slice(None) if len(there) > 0.5 * len(state) else there
+    joint = light[:, some] * scaled[some]
+    product = joint @ apart[some] - joint.sum(axis=1, dtype=np.float64)[:, None] * off
+    return product * float(state.max())
 
 
 def monte_carlo_covariance(means: xr.Dataset) -> xr.DataArray:

@@ -34,3 +34,5 @@ from bayescg.data._doctor import examine as examine
 from bayescg.data._finding import Finding as Finding
 from bayescg.data._labels import VOIGT as VOIGT
 from bayescg.data._read_configurations import read_configurations as read_configurations
+from bayescg.data._engine_logs import read_engine_log as read_engine_log
+from bayescg.data._engine_logs import read_rdf_file as read_rdf_file

@@ -57,3 +57,17 @@ from bayescg.output._calibration_check import figure_calibration_check as figure
 from bayescg.output._sweep_table import sweep_table as sweep_table
 from bayescg.output._predictive_checks import figure_predictive_checks as figure_predictive_checks
 from bayescg.output._predictive_checks import predictive_check_table as predictive_check_table
+from bayescg.output._engine_system import EngineSystem as EngineSystem
+from bayescg.output._engine_system import RunPlan as RunPlan
+from bayescg.output._manifest import read_manifest as read_manifest
+from bayescg.output._openmm import export_openmm as export_openmm
+from bayescg.output._openmm import mean_of as mean_of
+from bayescg.output._gromacs import export_gromacs as export_gromacs
+from bayescg.output._hoomd import export_hoomd as export_hoomd
+from bayescg.output._pair_calculator import PairCalculator as PairCalculator
+from bayescg.output._manifest import Manifest as Manifest
+from bayescg.output._collected_table import collected_table as collected_table
+from bayescg.output._prediction import figure_prediction_bands as figure_prediction_bands
+from bayescg.output._prediction import figure_prediction_parts as figure_prediction_parts
+from bayescg.output._prediction import figure_prediction_shares as figure_prediction_shares
+from bayescg.output._prediction import prediction_table as prediction_table

@@ -11,6 +11,11 @@ import xarray as xr
 from bayescg.errors import InputError
 from bayescg.output._calibration_check import figure_calibration_check
 from bayescg.output._determination import figure_combinations, figure_profiles
+from bayescg.output._prediction import (
+    figure_prediction_bands,
+    figure_prediction_parts,
+    figure_prediction_shares,
+)
 from bayescg.output._predictive_checks import figure_predictive_checks
 from bayescg.output._sweep_figures import figure_run_basis_sweep, figure_run_data_size_sweep
 
@@ -69,6 +74,27 @@ FIGURES: dict[str, dict[str, AnalysisFigure]] = {
             "How far averages and variances of the data lie from those of data that the model would make, uncertainty of the "
             "parameters and of finite data included. Hollow marks were fitted, so their agreement is no surprise; of the full "
             "ones, those in orange are misses that the number of tests does not explain.",
+        ),
+    },
+    "predictions": {
+        "prediction_bands": AnalysisFigure(
+            figure_prediction_bands,
+            "Predicted functions",
+            "Bands are what the parameters leave open; below, the standard deviations of parameters, of finite simulation and "
+            "of chance in an average of as many frames as the text says, beside the distance to the data where there are any.",
+            needs="function",
+        ),
+        "prediction_parts": AnalysisFigure(
+            figure_prediction_parts,
+            "What the error bars are made of",
+            "More data narrow the blue part, more simulation the orange one; chance goes only with the number of frames "
+            "that are averaged. What the model's form misses is not among them: the text tells it where data exist.",
+        ),
+        "prediction_shares": AnalysisFigure(
+            figure_prediction_shares,
+            "Which combinations make the spread",
+            "Shares of the parametric variance along directions of parameter space. Many small ones: no single combination "
+            "is worth another measurement. Grey at the right end: not linear in the parameters.",
         ),
     },
     "sweep": {

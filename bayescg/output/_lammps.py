@@ -4,9 +4,7 @@ A user who runs the same simulation with every draw sees how uncertain the resul
 who runs only the mean does not.
 """
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +16,11 @@ from jaxtyping import Float
 
 from bayescg.data import UnitSystem, conversion, get_unit_system
 from bayescg.errors import InputError
+from bayescg.output._engine_files import LAMMPS_GRID, checksum, write_text
+from bayescg.output._engine_system import EngineSystem, RunPlan, run_facts
+from bayescg.output._lammps_run import RUN_FILES, write_lammps_run
 
 LAMMPS_UNITS = ("real", "metal", "lj")
-
-# pair_style table interpolates the file onto a grid of its own, uniform in r squared
-_LAMMPS_GRID = 20_000
 
 
 class PairTables(NamedTuple):
@@ -140,11 +138,17 @@ def write_pair_table(
     ]
     rows = zip(distances, energies, forces, strict=True)
     lines += [f"{i} {r:.15g} {u:.15g} {f:.15g}" for i, (r, u, f) in enumerate(rows, start=1)]
-    _write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def export_lammps(
-    tables: PairTables, folder: Path, *, units: str = "real", keyword: str = "PAIR"
+    tables: PairTables,
+    folder: Path,
+    *,
+    units: str = "real",
+    keyword: str = "PAIR",
+    system: EngineSystem | None = None,
+    plan: RunPlan | None = None,
 ) -> list[Path]:
     """Writes the mean potential and every draw as LAMMPS pair tables.
 
@@ -156,6 +160,9 @@ def export_lammps(
         folder: A folder that doesn't exist yet or is empty.
         units: The LAMMPS unit system to convert into: "real", "metal" or "lj".
         keyword: The name of the section in each table.
+        system: The sites and where they start. With it and `plan` the folder also holds what runs them: `start.data`,
+            `in.run` and `run.sh`.
+        plan: How long and how often each potential is simulated.
 
     Returns:
         The files written.
@@ -192,6 +199,11 @@ def export_lammps(
         conversion(q, tables.units, target) for q in ("length", "energy", "force")
     )
     distance = np.asarray(tables.distance, dtype=float) * to_length
+    inside = None
+    if system is not None and plan is not None:
+        inside = system.converted(target)
+        inside.check(float(distance[-1]))
+        plan.check()
     calibration = str(tables.provenance.get("calibration", "not stated"))
     (folder / "draws").mkdir(parents=True, exist_ok=True)
 
@@ -211,12 +223,16 @@ def export_lammps(
             units=units,
             comment=f"bayescg: {what}; posterior: {calibration}".replace("\n", " "),
         )
-        entries.append({"file": name, "potential": what, "sha256": _sha256(folder / name)})
+        entries.append({"file": name, "potential": what, "sha256": checksum(folder / name)})
 
-    _write_text(
-        folder / "in.pair", _script(keyword, units, cutoff=distance[-1], n_draws=len(tables.draw_ids))
-    )
+    write_text(folder / "in.pair", _script(keyword, units, cutoff=distance[-1], n_draws=len(tables.draw_ids)))
+    shared: list[str] = []
+    if inside is not None and plan is not None:
+        names = [(Path(entry["file"]).stem, entry["file"]) for entry in entries]
+        write_lammps_run(folder, inside, plan, keyword=keyword, cutoff=float(distance[-1]), names=names)
+        shared = list(RUN_FILES)
     manifest = {
+        "engine": "LAMMPS",
         "format": "LAMMPS pair_style table",
         "units": units,
         "unit_of": {q: target.unit(q) for q in ("length", "energy", "force")},
@@ -226,9 +242,11 @@ def export_lammps(
         "study_units": tables.units.name,
         "provenance": dict(tables.provenance),
         "tables": entries,
+        **run_facts(inside, plan),
     }
-    _write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
-    return [folder / entry["file"] for entry in entries] + [folder / "in.pair", folder / "manifest.json"]
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
+    names_of_files = [*(entry["file"] for entry in entries), "in.pair", *shared, "manifest.json"]
+    return [folder / name for name in names_of_files]
 
 
 def _check_table(distances: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> None:
@@ -261,16 +279,6 @@ def _script(keyword: str, units: str, *, cutoff: float, n_draws: int) -> str:
         f"# `-var potential draws/draw_000.table` (to {n_draws - 1:03d}) on LAMMPS' command line picks a draw; the\n"
         "# spread of a result over the draws is the uncertainty that comes from the potential.\n"
         "variable potential index mean.table\n"
-        f"pair_style table linear {_LAMMPS_GRID}\n"
+        f"pair_style table linear {LAMMPS_GRID}\n"
         f"pair_coeff 1 1 ${{potential}} {keyword} {cutoff:.15g}\n"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

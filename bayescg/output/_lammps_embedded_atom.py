@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayescg.errors import InputError
-from bayescg.output._lammps import _write_text
+from bayescg.output._engine_files import write_text
 from bayescg.output._lammps_term import LammpsTerm, PairCoefficient, Scale, digits
 from bayescg.physics import EmbeddedSplines, FinnisSinclair
 from bayescg.physics._embedded_atom import EmbeddedAtom
@@ -61,7 +61,7 @@ def write_embedded_atom(
     for first, second in zip(*np.tril_indices(n)):
         blocks.append(_column(r * pairs[first, second] * (scale.energy * scale.length)))
     name, style = (f"{stem}.eam.fs", "eam/fs") if both else (f"{stem}.eam.alloy", "eam/alloy")
-    _write_text(folder / name, "\n".join(blocks) + "\n")
+    write_text(folder / name, "\n".join(blocks) + "\n")
     precision = (
         f"a table of {rows} rows: spacing {digits(spacing * scale.length)} of r and {digits(step)} of rho"
     )

@@ -12,7 +12,8 @@ import numpy as np
 from bayescg import __version__
 from bayescg.data import UnitSystem, conversion, get_unit_system
 from bayescg.errors import InputError
-from bayescg.output._lammps import LAMMPS_UNITS, _sha256, _write_text
+from bayescg.output._engine_files import checksum, write_text
+from bayescg.output._lammps import LAMMPS_UNITS
 from bayescg.output._lammps_embedded_atom import write_embedded_atom
 from bayescg.output._lammps_pair_forms import write_pair_form
 from bayescg.output._lammps_splines import write_body_splines
@@ -122,15 +123,16 @@ def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) 
                 "potential": what,
                 "constants": constants(potential, scale),
                 "files": [
-                    {"file": f"{place}/{f}", "sha256": _sha256(folder / place / f)}
+                    {"file": f"{place}/{f}", "sha256": checksum(folder / place / f)}
                     for f in dict.fromkeys(files)
                 ],
             }
         )
     script = _script(draws, terms, scale)
-    _write_text(folder / "in.potential", script)
+    write_text(folder / "in.potential", script)
     target = get_unit_system(scale.units)
     manifest = {
+        "engine": "LAMMPS",
         "format": "LAMMPS pair styles",
         "units": scale.units,
         "unit_of": {q: target.unit(q) for q in ("length", "energy", "force")},
@@ -144,7 +146,7 @@ def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) 
         "provenance": {"bayescg": __version__, **draws.provenance},
         "potentials": entries,
     }
-    _write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
     return [f["file"] for entry in entries for f in entry["files"]] + ["in.potential", "manifest.json"]  # type: ignore[index, union-attr]
 
 

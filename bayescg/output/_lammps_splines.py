@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayescg.errors import InputError
-from bayescg.output._lammps import _write_text
+from bayescg.output._engine_files import write_text
 from bayescg.output._lammps_term import LammpsTerm, PairCoefficient, Scale, digits, line
 from bayescg.physics import BodySplines
 from bayescg.physics._radial_basis import falling_basis
@@ -61,7 +61,7 @@ def write_body_splines(
     lines = [text for block in blocks for text in block]
     _check_lengths(term, lines)
     name = f"{stem}.uf3"
-    _write_text(folder / name, "\n".join(lines) + "\n")
+    write_text(folder / name, "\n".join(lines) + "\n")
     precision = "the same splines, as polynomials in r: differences are rounding, larger the closer the knots"
     return LammpsTerm("uf3 3", (PairCoefficient("* *", name, " ".join(term.species)),), "ML-UF3", precision)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bayescg.output._lammps import _write_text
+from bayescg.output._engine_files import write_text
 from bayescg.output._lammps_term import LammpsTerm, PairCoefficient, Scale, line, refuse_negative
 from bayescg.physics import StillingerWeber, Tersoff, TersoffMixture
 from bayescg.physics._interatomic import n_pairs, pair_index
@@ -78,5 +78,5 @@ def write_tersoff(
 
 
 def _finished(style: str, lines: list[str], folder: Path, name: str, species: tuple[str, ...]) -> LammpsTerm:
-    _write_text(folder / name, "\n".join(lines) + "\n")
+    write_text(folder / name, "\n".join(lines) + "\n")
     return LammpsTerm(style, (PairCoefficient("* *", name, " ".join(species)),), "MANYBODY", _EXACT)

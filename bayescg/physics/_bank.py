@@ -194,6 +194,14 @@ class ReferenceBank:
         log_w = self._log_weights(coefficients)
         return np.exp(log_w - logsumexp(log_w))
 
+    def draw_weights(
+        self, coefficients: Float[np.ndarray, "draw feature"]
+    ) -> Float[np.ndarray, "draw frame"]:
+        """Normalised weights of all pooled frames at several η, in one pass over the frames."""
+        shift = (self.beta * coefficients @ self.centre)[:, None]
+        log_w = shift - (self.beta * coefficients) @ self.features.T - self._log_denominator
+        return np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True))
+
     def surrogate(self, *, pad_to: int = 2048) -> Surrogate:
         """The smooth log Z difference as an array pytree, padded so that compiled code is reused."""
         n = len(self.features)

@@ -150,10 +150,10 @@ def _loop_parameters(parameters: PyTree, cutoff: Array, *, force: AnalyticForce 
     return jax.vmap(table)(parameters)
 
 
-def _total_force(
-    force: AnalyticForce | TableForce, parameters: PyTree, edges: Float[Array, " dim"], cutoff: Array
-) -> Callable[[Float[Array, "dim site"]], Float[Array, "dim site"]]:
-    """The function from one replica's position rows to its forces, given its `_loop_parameters`."""
+def loop_factor(
+    force: AnalyticForce | TableForce, parameters: PyTree, cutoff: Array
+) -> Callable[[Array], Array]:
+    """The function from squared distances to f / r, 0 beyond the cutoff, given one replica's `_loop_parameters`."""
     cutoff2 = cutoff * cutoff
     if isinstance(force, TableForce):
         per_bin = force.n_bins / cutoff2
@@ -163,11 +163,21 @@ def _total_force(
             index = jnp.minimum((r2 * per_bin).astype(jnp.uint32), np.uint32(force.n_bins))
             return jax.lax.optimization_barrier(parameters.at[index].get(mode="promise_in_bounds"))
 
-        return lambda rows: pair_forces(look_up, rows, edges)
+        return look_up
 
     def factor(r2: Array) -> Array:
         return jnp.where(r2 < cutoff2, force.force_factor(parameters, r2), 0)
 
+    return factor
+
+
+def _total_force(
+    force: AnalyticForce | TableForce, parameters: PyTree, edges: Float[Array, " dim"], cutoff: Array
+) -> Callable[[Float[Array, "dim site"]], Float[Array, "dim site"]]:
+    """The function from one replica's position rows to its forces, given its `_loop_parameters`."""
+    factor = loop_factor(force, parameters, cutoff)
+    if isinstance(force, TableForce):
+        return lambda rows: pair_forces(factor, rows, edges)
     return lambda rows: pair_forces(
         factor, rows, edges, column_multiple=_COLUMN_MULTIPLE if rows.shape[1] > _COLUMN_MULTIPLE else 1
     )
@@ -224,7 +234,7 @@ def _forces(
     return jax.vmap(replica)(positions, parameters)
 
 
-_compiled_loop_parameters = jax.jit(_loop_parameters, static_argnames="force")
+compiled_loop_parameters = jax.jit(_loop_parameters, static_argnames="force")
 _STATIC = ("force", "n_samples", "n_replicas", "deterministic")
 _run_on_cpu = jax.jit(_run, static_argnames=_STATIC, compiler_options=CPU_COMPILER_OPTIONS)
 _run_elsewhere = jax.jit(_run, static_argnames=_STATIC)
@@ -335,7 +345,7 @@ class PairEngine:
             ValueError: the parameters' leading axis is not the replica axis.
         """
         n_replicas = state.positions.shape[0]
-        _check_replica_axis(parameters, n_replicas)
+        check_replica_axis(parameters, n_replicas)
         inputs = (state, self._loop_parameters(parameters))
         constants = self._constants(stride)
         static = {"force": self.force, "n_samples": n_samples, "deterministic": self.deterministic}
@@ -366,7 +376,7 @@ class PairEngine:
     ) -> Float[Array, "replica site dim"]:
         """The forces the dynamics uses [energy / length]."""
         positions = jnp.asarray(positions, jnp.float32)
-        _check_replica_axis(parameters, positions.shape[0])
+        check_replica_axis(parameters, positions.shape[0])
         constants = self._constants(0)
         return _compiled_forces(
             positions, self._loop_parameters(parameters), constants.edges, constants.cutoff, force=self.force
@@ -377,10 +387,10 @@ class PairEngine:
         return _Constants(settings, closed_edges(self.box), jnp.float32(self.cutoff), jnp.int32(stride))
 
     def _loop_parameters(self, parameters: PyTree) -> PyTree:
-        return _compiled_loop_parameters(parameters, jnp.float32(self.cutoff), force=self.force)
+        return compiled_loop_parameters(parameters, jnp.float32(self.cutoff), force=self.force)
 
 
-def _check_replica_axis(parameters: PyTree, n_replicas: int) -> None:
+def check_replica_axis(parameters: PyTree, n_replicas: int) -> None:
     for leaf in jax.tree.leaves(parameters):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != n_replicas:
             raise ValueError(

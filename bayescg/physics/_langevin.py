@@ -77,6 +77,42 @@ def integrate(
     References:
         Leimkuhler & Matthews 2013, doi:10.1093/amrx/abs010 and doi:10.1063/1.4802990, eqs. 10-12.
     """
+    forgetful = MemoryForce((), lambda x, memory: (force(x), memory), lambda memory: memory, None)
+    state, samples, _ = integrate_with_memory(
+        forgetful, state, settings, edges, stride, n_samples=n_samples, deterministic=deterministic
+    )
+    return state, samples
+
+
+class MemoryForce(NamedTuple):
+    """A force that remembers something from step to step, such as which sites are neighbours.
+
+    Attributes:
+        memory: at the start.
+        evaluate: `(rows, memory) -> (force, memory)`.
+        refresh: `memory -> memory`, at the start of every sample: what it forgets there cannot make the bits depend on
+            how a run is split.
+        trouble: `memory -> Result code`, which comes before every other code of the same sample; None for a force that
+            never fails by itself.
+    """
+
+    memory: PyTree
+    evaluate: Callable[[Array, PyTree], tuple[Array, PyTree]]
+    refresh: Callable[[PyTree], PyTree]
+    trouble: Callable[[PyTree], Array] | None
+
+
+def integrate_with_memory(
+    force: MemoryForce,
+    state: EngineState,
+    settings: LangevinSettings,
+    edges: Float[Array, " dim"],
+    stride: Int[Array, ""],
+    *,
+    n_samples: int,
+    deterministic: bool = False,
+) -> tuple[EngineState, Float[Array, "sample site dim"], PyTree]:
+    """`integrate` with a force that has a memory; also returns the memory at the end."""
     dtype = state.positions.dtype
     time_step, friction, kT = (jnp.asarray(value, dtype) for value in settings[:3])
     inverse_mass = jnp.asarray(settings.inverse_mass, dtype)
@@ -85,38 +121,43 @@ def integrate(
     kick = time_step * inverse_mass
     half = time_step / 2
 
-    def step(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        x, v, key = carry
+    def step(_: Array, carry: tuple[Array, Array, Array, PyTree]) -> tuple[Array, Array, Array, PyTree]:
+        x, v, key, memory = carry
         if deterministic:
-            v = v + kick * force(x)
-            return wrap(x + time_step * v, edges), v, key
+            f, memory = force.evaluate(x, memory)
+            v = v + kick * f
+            return wrap(x + time_step * v, edges), v, key, memory
         key, normal_key = jax.random.split(key)
-        v = v + kick * force(x)
+        f, memory = force.evaluate(x, memory)
+        v = v + kick * f
         x = x + half * v
         v = keep * v + noise * jax.random.normal(normal_key, v.shape, dtype)
         x = wrap(x + half * v, edges)
-        return x, v, key
+        return x, v, key, memory
 
     degrees = state.positions.size
     hottest = (10 + 100 / degrees) * kT  # chi-squared fluctuations of few degrees of freedom are allowed for
 
     def sample(
-        carry: tuple[Array, Array, Array, Array], _: None
-    ) -> tuple[tuple[Array, Array, Array, Array], Array]:
-        x, v, key, result = carry
+        carry: tuple[Array, Array, Array, PyTree, Array], _: None
+    ) -> tuple[tuple[Array, Array, Array, PyTree, Array], Array]:
+        x, v, key, memory, result = carry
         # The number of steps is traced: XLA neither unrolls nor specialises the loop, so its bits never change.
-        x, v, key = jax.lax.fori_loop(0, stride, step, (x, v, key))
+        x, v, key, memory = jax.lax.fori_loop(0, stride, step, (x, v, key, force.refresh(memory)))
         finite = jnp.isfinite(x).all() & jnp.isfinite(v).all()
         hot = jnp.sum(v * v / inverse_mass) > degrees * hottest
         code = jnp.where(
             finite, jnp.where(hot, Result.UNSTABLE.value, Result.OK.value), Result.NONFINITE.value
         )
+        if force.trouble is not None:
+            trouble = force.trouble(memory)
+            code = jnp.where(trouble == Result.OK.value, code, trouble)
         result = jnp.where(result == Result.OK.value, code.astype(result.dtype), result)
-        return (x, v, key, result), x.T
+        return (x, v, key, memory, result), x.T
 
-    carry = (state.positions.T, state.velocities.T, state.keys, state.result)
-    (x, v, key, result), samples = jax.lax.scan(sample, carry, None, length=n_samples)
-    return EngineState(x.T, v.T, key, result), samples
+    carry = (state.positions.T, state.velocities.T, state.keys, force.memory, state.result)
+    (x, v, key, memory, result), samples = jax.lax.scan(sample, carry, None, length=n_samples)
+    return EngineState(x.T, v.T, key, result), samples, memory
 
 
 def maxwell_state(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from bayescg.physics._cell_engine import CellEngine
 from bayescg.physics._engine import EngineState, PairEngine
 from bayescg.physics._generic_engine import GenericEngine
 from bayescg.physics._reduce import FrameReducer
@@ -67,7 +68,9 @@ class Metropolis:
         friction: collision rate; the momenta keep exp(−γτ) of themselves over a trajectory of length τ [1/time].
     """
 
-    def __init__(self, engine: PairEngine | GenericEngine, reducer: FrameReducer, *, friction: float):
+    def __init__(
+        self, engine: PairEngine | CellEngine | GenericEngine, reducer: FrameReducer, *, friction: float
+    ):
         self.engine, self.reducer, self.friction = engine, reducer, friction
 
     def run(

@@ -27,6 +27,11 @@ class Result(MessageCode):
         "the kinetic temperature exceeded ten times the thermostat's: shorten the time step, raise the friction, "
         "or start from relaxed frames",
     )
+    OVERFLOW = (
+        3,
+        "a list of neighbouring cells was too short: simulate again from the state before with longer lists, as "
+        "`CellEngine.run` does by itself",
+    )
 
 
 def throw(codes: Iterable[int], *, stage: str) -> None:

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from bayescg.data import Topology, UnitSystem, equilibration_cut
 from bayescg.errors import InputError, SimulationError
 from bayescg.physics._bank import Reference
+from bayescg.physics._cell_engine import CellEngine, is_large
 from bayescg.physics._engine import AnalyticForce, EngineState, LangevinSettings, PairEngine, TableForce
 from bayescg.physics._generic_engine import GenericEngine
 from bayescg.physics._metropolis import Metropolis
@@ -29,6 +30,8 @@ LEAST_ACCEPTANCE = 0.2
 """Mean acceptance below which a Metropolised simulation hardly moves."""
 STUCK = 0.02
 """Mean acceptance below which one replica is stuck."""
+_ENDINGS = tuple(code for code in Result if code is not Result.OVERFLOW)
+"""How trajectories end; an overflow never leaves its engine."""
 BLOCK = ("features", "virial", "pair_counts", "acceptance", "results")
 
 
@@ -149,7 +152,7 @@ class Simulator:
         )
         n_sites = len(topology.masses)
         self._form = "generic"
-        self.engine: PairEngine | GenericEngine
+        self.engine: PairEngine | CellEngine | GenericEngine
         if all(isinstance(term, PairPotential) for term in terms):
             pair_terms = [term for term in terms if isinstance(term, PairPotential)]
             self._form = (
@@ -161,7 +164,8 @@ class Simulator:
                 if self._form == "analytic"
                 else TableForce(_given_nodes, TABLE_BINS)
             )
-            self.engine = PairEngine(
+            engine = CellEngine if is_large(n_sites, self.box, self._cutoff) else PairEngine
+            self.engine = engine(
                 n_sites, self.box, self._cutoff, langevin, force, deterministic=settings.metropolis
             )
         else:
@@ -342,7 +346,7 @@ def _reference(
         final.reshape(-1, *final.shape[2:]).astype(np.float32),
         purpose,
         accepted,
-        tuple(int(np.sum(results == code)) for code in Result),
+        tuple(int(np.sum(results == code)) for code in _ENDINGS),
     )
 
 

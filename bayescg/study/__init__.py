@@ -12,3 +12,12 @@ from bayescg.study._study import Study as Study
 from bayescg.study._check_calibration import check_calibration as check_calibration
 from bayescg.study._sweep_run import sweep_run as sweep_run
 from bayescg.study._check_predictions import check_predictions as check_predictions
+from bayescg.study._pair_tables import pair_potentials as pair_potentials
+from bayescg.study._engine_inputs import engine_system as engine_system
+from bayescg.study._engine_inputs import run_plan as run_plan
+from bayescg.study._predict_run import predict as predict
+from bayescg.study._simulate_draws import SimulatedDraws as SimulatedDraws
+from bayescg.study._simulate_draws import simulate_draws as simulate_draws
+from bayescg.study._collect import collect as collect
+from bayescg.study._collect import write_collected as write_collected
+from bayescg.study._export_pairs import export_pairs as export_pairs

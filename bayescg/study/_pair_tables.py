@@ -1,15 +1,17 @@
 """Fine tables of a stored run's pair potential, for a simulation engine."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr  # noqa: F401  # the example uses it
+import xarray as xr
 
 from bayescg import output
-from bayescg.data import get_unit_system
+from bayescg.data import UnitSystem, get_unit_system
 from bayescg.errors import InputError
+from bayescg.inference import Prior
 from bayescg.physics import PairPotential
 from bayescg.physics._potential import terms_of
 from bayescg.study._build import build_potential, build_prior
@@ -46,40 +48,91 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
         ...     pair_tables(Path(folder), 2).energy.shape
         (2, 1000)
     """
+    stored = _stored_pairs(folder, n_draws)
+    reach = max(term.cutoff for term in stored.terms)
+    distance = np.linspace(0.2 * reach, reach, points)
+    # at the cutoff itself a pair has no force: the last row holds the limit from within
+    r2 = jnp.asarray(np.append(distance[:-1], reach * (1.0 - 1e-12)) ** 2)
+
+    def curve(point):
+        pairs = [t for t in terms_of(stored.prior.potential(point)) if isinstance(t, PairPotential)]
+        energy = sum(term.pair_energy(r2) for term in pairs)
+        force = sum(term.pair_force_factor(r2) for term in pairs) * jnp.sqrt(r2)
+        return energy, force
+
+    energy, force = (np.asarray(a) for a in jax.lax.map(curve, jnp.asarray(stored.flat), batch_size=64))
+    ids = [f"{i // stored.n_per_chain}:{i % stored.n_per_chain}" for i in stored.chosen]
+    return output.PairTables(
+        distance,
+        energy[stored.chosen],
+        force[stored.chosen],
+        energy.mean(axis=0),
+        force.mean(axis=0),
+        ids,
+        stored.units,
+        output.table_provenance(stored.tree),
+    )
+
+
+def pair_potentials(folder: Path, n_draws: int) -> tuple[list[PairPotential], PairPotential | None]:
+    """The potentials of the draws that `pair_tables` takes, and their mean where it is of the same form.
+
+    Args:
+        folder: the run's output folder.
+        n_draws: draws in the ensemble.
+
+    Returns:
+        One potential per draw, none where the potential is a sum of several terms; and the posterior mean potential of a
+        Lennard-Jones form, whose energy is linear in its coefficients, or None.
+
+    Raises:
+        InputError: as `pair_tables`.
+
+    Example:
+        >>> potentials, mean = pair_potentials(Path("runs/lj-argon"), 20)  # doctest: +SKIP
+        >>> len(potentials)  # doctest: +SKIP
+        20
+    """
+    stored = _stored_pairs(folder, n_draws)
+    if len(stored.terms) > 1:
+        return [], None
+
+    def term(point: jax.Array) -> PairPotential:
+        (only,) = terms_of(stored.prior.potential(point))
+        assert isinstance(only, PairPotential)
+        return only
+
+    coefficients = jax.lax.map(lambda z: term(z).coefficients(), jnp.asarray(stored.flat), batch_size=64)
+    some = [term(jnp.asarray(stored.flat[i])) for i in stored.chosen]
+    return some, output.mean_of(some, np.asarray(coefficients).mean(axis=0).tolist())
+
+
+class _StoredPairs(NamedTuple):
+    """A run whose potential is a sum of pair terms: its result, prior, all calibrated draws and those chosen."""
+
+    tree: xr.DataTree
+    terms: tuple[PairPotential, ...]
+    prior: Prior
+    units: UnitSystem
+    flat: np.ndarray
+    n_per_chain: int
+    chosen: np.ndarray
+
+
+def _stored_pairs(folder: Path, n_draws: int) -> _StoredPairs:
     tree = output.open_result(folder)
     model = parse_model_file(tree.attrs["model_file_text"], folder / "posterior.nc")
     if isinstance(model, LabelledModelFile):
         raise InputError(f"{folder}: the model is of labelled configurations; use `stored_potentials` for it")
     potential = build_potential(model, path=folder / "posterior.nc")
     units = get_unit_system(model.units)
-    terms = terms_of(potential)
-    if not all(isinstance(term, PairPotential) for term in terms):
+    terms = tuple(term for term in terms_of(potential) if isinstance(term, PairPotential))
+    if len(terms) < len(terms_of(potential)):
         raise InputError(f"{folder}: the model is no pair potential, so there is no table to write")
     prior = build_prior(model, potential, units, path=folder / "posterior.nc")
     z = np.asarray(tree["unconstrained"].to_dataset()["z_calibrated"])
     flat = z.reshape(-1, z.shape[-1])
     if n_draws > len(flat):
         raise InputError(f"{folder}: {n_draws} draws asked for, the run holds {len(flat)}; ask for fewer")
-    reach = max(term.cutoff for term in terms if isinstance(term, PairPotential))
-    distance = np.linspace(0.2 * reach, reach, points)
-    r2 = jnp.asarray(distance**2)
-
-    def curve(point):
-        pairs = [t for t in terms_of(prior.potential(point)) if isinstance(t, PairPotential)]
-        energy = sum(term.pair_energy(r2) for term in pairs)
-        force = sum(term.pair_force_factor(r2) for term in pairs) * jnp.sqrt(r2)
-        return energy, force
-
-    energy, force = (np.asarray(a) for a in jax.lax.map(curve, jnp.asarray(flat), batch_size=64))
     index = np.linspace(0, len(flat) - 1, n_draws).astype(int)
-    ids = [f"{i // z.shape[1]}:{i % z.shape[1]}" for i in index]
-    return output.PairTables(
-        distance,
-        energy[index],
-        force[index],
-        energy.mean(axis=0),
-        force.mean(axis=0),
-        ids,
-        units,
-        output.table_provenance(tree),
-    )
+    return _StoredPairs(tree, terms, prior, units, flat, z.shape[1], index)

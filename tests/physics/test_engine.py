@@ -305,7 +305,7 @@ def test_blow_up_is_unstable_and_a_later_recovery_does_not_hide_it():
 
 
 def test_result_members_are_their_messages():
-    assert [member.value for member in Result] == [0, 1, 2]
+    assert [member.value for member in Result] == [0, 1, 2, 3]
     assert "shorten the time step" in str(Result.UNSTABLE)
     throw([0, 0], stage="search")
 

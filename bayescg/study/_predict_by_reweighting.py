@@ -1,0 +1,143 @@
+"""Predictions from a run's own references: which observables they reach, and their averages at every draw."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from bayescg.analysis import System, reweighted_means
+from bayescg.analysis._predict import ideal_counts
+from bayescg.analysis._reweighted_scalars import ScalarInputs, reweighted_thermodynamics
+from bayescg.analysis._reweighting_reach import Reach
+from bayescg.data import UnitSystem
+from bayescg.errors import InputError
+from bayescg.inference import Prior
+from bayescg.physics import PairPotential, Potential, ReferenceBank
+from bayescg.physics._compressibility import hypervirial_per_bin
+from bayescg.physics._potential import terms_of
+from bayescg.study._predicted_observables import FROM_RDF, OBSERVABLES
+from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, reweighted_part
+from bayescg.study._prediction_target import PredictionTarget
+
+STRUCTURE = ("rdf", *FROM_RDF)
+
+
+def refuse_unkept(
+    names: Sequence[str], bank: ReferenceBank, potential: Potential, target: PredictionTarget, *, run: str
+) -> None:
+    """Raise an InputError for an observable that the run's system or references don't have.
+
+    Args:
+        names: observables that are functions of kept statistics.
+        bank: the references.
+        potential: of the run.
+        target: of the prediction.
+        run: whose name the message begins with.
+    """
+    pairs = all(isinstance(term, PairPotential) for term in terms_of(potential))
+    closed = bool(np.all(np.isfinite(target.box)))
+    n_bins = len(target.distance_edges) - 1
+    for name in names:
+        if name in ("energy", "heat-capacity"):
+            continue
+        if not (pairs and closed):
+            raise InputError(
+                f"{run}: {name} needs a pair potential in a periodic box, which this study is not; energy and heat-capacity"
+                " are left"
+            )
+        if name != "pressure" and {r.pair_counts.shape[-1] for r in bank.references} != {n_bins}:
+            raise InputError(
+                f"{run}: {name} needs pair counts in the references, and bank.nc keeps none of these bins; run the study"
+                " again"
+            )
+        if name in ("pressure", "compressibility") and any(r.virial.shape[-1] == 0 for r in bank.references):
+            raise InputError(
+                f"{run}: {name} needs virials in the references, and bank.nc keeps none; run the study again"
+            )
+
+
+def reweighted_parts(
+    names: Sequence[str],
+    bank: ReferenceBank,
+    prior: Prior,
+    z: Float[np.ndarray, "draw coordinate"],
+    *,
+    target: PredictionTarget,
+    units: UnitSystem,
+    dim: int,
+    reach: Reach,
+    reason: str,
+) -> list[PredictedPart]:
+    """The observables by reweighting the bank to every draw at the target's temperature.
+
+    Args:
+        names: functions of kept statistics.
+        bank: references in the target's box.
+        prior: makes the potential of a draw.
+        z: unconstrained coordinates of the draws.
+        target: for what.
+        units: unit system.
+        dim: directions of space.
+        reach: verdict on overlap.
+        reason: why by reweighting.
+    """
+    kt = units.kT(target.temperature)
+    eta = draw_coefficients(prior, z)
+    scalars = tuple(name for name in names if name not in STRUCTURE)
+    bins = np.zeros((len(z), 0))
+    if "compressibility" in scalars:
+        at = lambda point: hypervirial_per_bin(prior.potential(point), target.distance_edges, kT=kt)  # noqa: E731
+        mapped = jax.jit(lambda points: jax.lax.map(at, points, batch_size=8))
+        bins = np.asarray(mapped(jnp.asarray(z)))
+    inputs = ScalarInputs(
+        eta, bins, target.n_sites, target.volume, kt, units.pressure_factor, units.pressure,
+        units.energy, dim,
+    )  # fmt: skip
+    found = reweighted_thermodynamics(bank, inputs, scalars)
+    if set(names) & set(STRUCTURE):
+        found |= _structure(bank, eta / (bank.beta * kt), target, units, names)
+    return [reweighted_part(name, found[name], reason) for name in names]
+
+
+def draw_coefficients(
+    prior: Prior, z: Float[np.ndarray, "draw coordinate"]
+) -> Float[np.ndarray, "draw feature"]:
+    """η of every draw."""
+    mapped = jax.jit(jax.vmap(lambda point: prior.potential(point).coefficients()))
+    return np.asarray(mapped(jnp.asarray(z)))
+
+
+def _structure(
+    bank: ReferenceBank,
+    weighing: Float[np.ndarray, "draw feature"],
+    target: PredictionTarget,
+    units: UnitSystem,
+    names: Sequence[str],
+) -> dict[str, xr.Dataset]:
+    """g(r) and what is linear in it, from one pass over the frames."""
+    edges = target.distance_edges
+    system = System(target.n_sites, target.volume, target.temperature, units, edges)
+    counts = np.concatenate([r.pair_counts.reshape(r.n_frames, -1) for r in bank.references])
+    frames = counts / ideal_counts(system)
+    shell = first_shell(bank.weights(weighing.mean(axis=0)) @ frames, edges)
+    functionals = rdf_functionals(target, shell=shell)
+    extra = [name for name in FROM_RDF if name in names]
+    columns = np.column_stack([frames, *(functionals.of(name, frames) for name in extra)])
+    means = reweighted_means(bank, weighing, xr.DataArray(columns, dims=("frame", "column")))
+    n = frames.shape[1]
+    found = {}
+    if "rdf" in names:
+        r = ("r", (edges[1:] + edges[:-1]) / 2.0, {"units": units.unit("length")})
+        rdf = means.isel(column=slice(n)).rename(column="r").assign_coords(r=r)
+        rdf["mean"].attrs["units"] = "1"
+        found["rdf"] = rdf
+    for k, name in enumerate(extra):
+        found[name] = means.isel(column=n + k, drop=True)
+        found[name]["mean"].attrs["units"] = "1" if name == "coordination" else units.unit("length^3")
+        if name == "coordination":
+            found[name]["mean"].attrs["shell"] = functionals.shell
+    assert all(name in OBSERVABLES for name in found)
+    return found

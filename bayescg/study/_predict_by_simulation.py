@@ -1,0 +1,87 @@
+"""Predictions from new simulations of some of the draws: dynamics, other states, other systems."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from bayescg.data import UnitSystem
+from bayescg.errors import InputError
+from bayescg.inference import Prior
+from bayescg.study._predicted_observables import FROM_RDF, MADE_FROM
+from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, simulated_part
+from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+
+if TYPE_CHECKING:
+    from bayescg.study._simulate_draws import SimulatedDraws
+
+
+def simulated_parts(
+    names: Sequence[str],
+    prior: Prior,
+    z: Float[np.ndarray, "draw coordinate"],
+    *,
+    target: PredictionTarget,
+    budget: SimulationBudget,
+    masses: Float[np.ndarray, " site"],
+    units: UnitSystem,
+    configurations: Float[np.ndarray, "configuration site dim"],
+    start_box: Float[np.ndarray, " dim"],
+    reasons: Mapping[str, str],
+    key: Key[Array, ""],
+    tell: Callable[[str], None],
+) -> tuple[list[PredictedPart], list[str]]:
+    """The observables at the first `budget.n_draws` of evenly mixed draws, and notes on how they were simulated.
+
+    Args:
+        names: of the observables.
+        prior: makes the potential of a draw.
+        z: unconstrained coordinates of all draws.
+        target: state and system.
+        budget: how much is simulated.
+        masses: of the run's own sites.
+        units: unit system.
+        configurations: starts, in `start_box`.
+        start_box: [length].
+        reasons: why each is simulated.
+        key: PRNG key.
+        tell: hears what is being done.
+
+    Raises:
+        InputError: what can't be simulated, or can't be had from what was.
+    """
+    from bayescg.study._simulate_draws import simulate_draws
+
+    potentials = [prior.potential(jnp.asarray(point)) for point in z[: budget.n_draws]]
+    asked = tuple(dict.fromkeys(one for name in names for one in MADE_FROM.get(name, (name,))))
+    tell(f"simulating {budget.n_replicas} replicas of {len(potentials)} draws")
+    made = simulate_draws(
+        potentials, observables=asked, target=target, budget=budget, masses=masses, units=units,
+        configurations=configurations, start_box=start_box, key=key, tell=tell,
+    )  # fmt: skip
+    notes = [
+        f"Simulated: {budget.n_replicas} replicas of {len(potentials)} draws, {made.n_frames} frames each,"
+        f" {made.particle_steps:.3g} particle-steps in all.",
+        *made.notes,
+    ]
+    if missing := [n for n in names if n not in FROM_RDF and n not in made.values]:
+        raise InputError(f"{missing[0]} could not be had from these simulations: {' '.join(made.notes[-2:])}")
+    return [_part(name, made, target, units, reasons[name]) for name in names], notes
+
+
+def _part(
+    name: str, made: "SimulatedDraws", target: PredictionTarget, units: UnitSystem, reason: str
+) -> PredictedPart:
+    values = made.values["rdf" if name in FROM_RDF else name]
+    variance = None if name in FROM_RDF else made.frame_variance.get(name)
+    if name in FROM_RDF:
+        rdf = np.asarray(values.transpose("draw", "simulation", "r"), float)
+        shell = first_shell(np.nanmean(rdf, axis=(0, 1)), target.distance_edges)
+        functionals = rdf_functionals(target, shell=shell)
+        values = values.isel(r=0, drop=True).copy(data=functionals.of(name, rdf))
+        values.attrs = {"units": "1" if name == "coordination" else units.unit("length^3")}
+        if name == "coordination":
+            values.attrs["shell"] = functionals.shell
+    return simulated_part(name, values, variance, reason, common_seeds=made.common_seeds)

@@ -1,0 +1,74 @@
+"""The observables that `bayescg predict` knows by name, and what each needs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bayescg.errors import InputError
+
+
+class PredictedObservable(NamedTuple):
+    """An observable of the command line.
+
+    Attributes:
+        long_name: in words.
+        unit: as a product of quantities of the unit system, or "1".
+        along: the coordinate of a function, empty for a number.
+        needs: `statistics` that every run keeps, `positions` or `velocities` that none keeps.
+    """
+
+    long_name: str
+    unit: str
+    along: str
+    needs: str
+
+
+OBSERVABLES = {
+    "rdf": PredictedObservable("g(r)", "1", "r", "statistics"),
+    "coordination": PredictedObservable("coordination number", "1", "", "statistics"),
+    "kirkwood-buff": PredictedObservable("Kirkwood-Buff integral", "length^3", "", "statistics"),
+    "energy": PredictedObservable("potential energy per site", "energy", "", "statistics"),
+    "heat-capacity": PredictedObservable(
+        "heat capacity at constant volume, per site in k_B", "1", "", "statistics"
+    ),
+    "pressure": PredictedObservable("pressure", "pressure", "", "statistics"),
+    "compressibility": PredictedObservable("isothermal compressibility", "1/pressure", "", "statistics"),
+    "structure-factor": PredictedObservable("S(k)", "1", "k", "positions"),
+    "diffusion": PredictedObservable("diffusion coefficient", "length^2/time", "", "velocities"),
+    "diffusion-infinite": PredictedObservable(
+        "diffusion coefficient in an infinite box", "length^2/time", "", "velocities"
+    ),
+    "viscosity": PredictedObservable("shear viscosity", "pressure*time", "", "velocities"),
+    "velocity-autocorrelation": PredictedObservable(
+        "velocity autocorrelation function", "length^2/time^2", "time", "velocities"
+    ),
+}
+"""By name."""
+
+DEFAULT = ("rdf", "coordination", "energy", "heat-capacity", "pressure", "compressibility")
+"""What is predicted where nothing is asked for."""
+
+MADE_FROM = {
+    "coordination": ("rdf",),
+    "kirkwood-buff": ("rdf",),
+    "diffusion-infinite": ("diffusion", "viscosity"),
+}
+"""What is simulated for those that are not measured themselves."""
+
+FROM_RDF = ("coordination", "kirkwood-buff")
+"""Linear in g(r)."""
+
+
+def known_observables(names: Sequence[str]) -> tuple[str, ...]:
+    """The names asked for, each once, or the default ones where there is none.
+
+    Raises:
+        InputError: a name that is none of `OBSERVABLES`.
+
+    Example:
+        >>> known_observables(["pressure", "rdf", "pressure"])
+        ('pressure', 'rdf')
+    """
+    for name in names:
+        if name not in OBSERVABLES:
+            raise InputError(f"observable {name!r} is not known; expected one of {', '.join(OBSERVABLES)}")
+    return tuple(dict.fromkeys(names)) or DEFAULT

@@ -1,0 +1,194 @@
+"""All predicted observables in one dataset: a component for each number or point of a function."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from bayescg.analysis import discrepancy_scale, error_budget, held_out_scores, variance_shares
+from bayescg.errors import InputError
+from bayescg.study._observed_values import ObservedValues
+from bayescg.study._predicted_observables import OBSERVABLES
+from bayescg.study._prediction_parts import PredictedPart
+
+SPLIT = ("mean", "parametric_sd", "simulation_sd", "naive_sd", "noise_sd")
+LEAST_FOR_SCALE = 3
+"""Values of one observable from which a common discrepancy is estimated."""
+
+
+class Coordinates(NamedTuple):
+    """Unconstrained coordinates of the draws, and the directions that shares are told along.
+
+    Attributes:
+        draws: [draw coordinate].
+        names: of the coordinates.
+        directions: displacements, best determined first [direction coordinate]; None takes those of the draws.
+        meaning: what the directions are, in words.
+    """
+
+    draws: np.ndarray
+    names: list[str]
+    directions: np.ndarray | None
+    meaning: str
+
+
+def prediction_dataset(
+    parts: Sequence[PredictedPart],
+    observed: Mapping[str, ObservedValues],
+    coordinates: Coordinates,
+    *,
+    averaged_frames: float,
+) -> xr.Dataset:
+    """Bands, their parts, discrepancies, z-scores and shares of the combinations.
+
+    Args:
+        parts: the observables.
+        observed: values to hold them against, by name.
+        coordinates: of the draws.
+        averaged_frames: independent frames in the average whose chance is told.
+
+    Returns:
+        Along `component`: `mean`, the standard deviations of the split, `fluctuation_sd` (one frame, NaN where a frame has
+        no value), `variance` [part component] and `share` of it, `total_sd`, `observed`, `observed_sd`, `z`,
+        `discrepancy_sd`; `draws` [draw component]; `direction_share` [direction component] and `rest`. Along `observable`:
+        `method`, `reason`. The attributes hold coverage over held-out components.
+    """
+    n_draws = max(part.means.sizes["draw"] for part in parts)
+    pieces = [_piece(part, observed.get(part.name), coordinates, averaged_frames, n_draws) for part in parts]
+    joined = xr.concat(pieces, "component", data_vars="minimal", coords="minimal", compat="override")
+    joined = joined.assign(
+        method=("observable", [part.method for part in parts]),
+        reason=("observable", [part.reason for part in parts]),
+        least_effective_frames=(
+            "observable",
+            [np.nan if p.effective_frames is None else float(p.effective_frames.min()) for p in parts],
+        ),
+        simulated_draws=("observable", [part.means.sizes["draw"] for part in parts]),
+    ).assign_coords(observable=[part.name for part in parts])
+    joined.attrs = {"averaged_frames": averaged_frames, "directions": coordinates.meaning} | _coverage(joined)
+    functions = [part.name for part in parts if OBSERVABLES[part.name].along]
+    if functions:
+        joined = joined.assign(function=("which", functions))
+    for part in parts:
+        if "shell" in part.means.attrs:
+            joined.attrs["coordination_shell"] = float(part.means.attrs["shell"])
+    return joined
+
+
+def _piece(
+    part: PredictedPart,
+    observed: ObservedValues | None,
+    coordinates: Coordinates,
+    averaged_frames: float,
+    n_draws: int,
+) -> xr.Dataset:
+    """The components of one observable."""
+    known, split, means = OBSERVABLES[part.name], part.split, part.means
+    dims = list(split["mean"].dims)
+    grid = np.asarray(split[dims[0]].values, float) if dims else np.array([np.nan])
+    flat = {name: np.asarray(split[name].values, float).reshape(-1) for name in SPLIT}
+    chance = "fluctuation_sd" in split
+    fluctuation = split["fluctuation_sd"].values.reshape(-1) if chance else np.full(len(grid), np.nan)
+    value, error = (np.full((2, len(grid)), np.nan)) if observed is None else observed.on(grid)
+    model_sd = np.hypot(flat["parametric_sd"], flat["simulation_sd"])
+    combined = np.hypot(model_sd, error)
+    value = np.where(combined > 0.0, value, np.nan)  # where nothing scatters there is nothing to score
+    discrepancy = _discrepancy(value - flat["mean"], combined)
+    budget = error_budget(
+        split.assign(fluctuation_sd=split["fluctuation_sd"] if chance else split["mean"] * 0.0),
+        averaged_frames=averaged_frames,
+        discrepancy_sd=xr.zeros_like(split["mean"]) + np.nan_to_num(discrepancy).reshape(split["mean"].shape),
+    )
+    draws = np.full((n_draws, len(grid)), np.nan)
+    draws[: means.sizes["draw"]] = part.draws.values.reshape(means.sizes["draw"], -1)
+    share, rest = _shares(part, coordinates)
+    per = "component"
+    table = {name: (per, values) for name, values in flat.items()} | {
+        "parametric_interval": (("bound", per), split["parametric_interval"].values.reshape(2, -1)),
+        "simulation_interval": (("bound", per), split["simulation_interval"].values.reshape(2, -1)),
+        "below_noise": (per, split["below_noise"].values.reshape(-1).astype(np.int8)),
+        "fluctuation_sd": (per, fluctuation),
+        "model_sd": (per, model_sd),
+        "total_sd": (per, budget["total_sd"].values.reshape(-1)),
+        "variance": (("part", per), budget["variance"].transpose("part", *dims).values.reshape(4, -1)),
+        "share": (("part", per), budget["share"].transpose("part", *dims).values.reshape(4, -1)),
+        "observed": (per, value),
+        "observed_sd": (per, np.where(np.isfinite(value), error, np.nan)),
+        "z": (
+            per,
+            np.divide(value - flat["mean"], combined, out=np.full(len(grid), np.nan), where=combined > 0.0),
+        ),
+        "discrepancy_sd": (per, discrepancy),
+        "held_out": (
+            per,
+            np.full(len(grid), 0 if observed is None else int(observed.held_out), np.int8)
+            * np.isfinite(value),
+        ),
+        "draws": (("draw", per), draws),
+        "direction_share": (("direction", per), share),
+        "rest": (per, rest),
+    }
+    unit = str(means.attrs.get("units", "1"))
+    along = str(split[dims[0]].attrs.get("units", "1")) if dims else ""
+    return xr.Dataset(
+        table,
+        coords={
+            "of": (per, [part.name] * len(grid)),
+            "at": (per, grid),
+            "unit": (per, [unit] * len(grid)),
+            "at_unit": (per, [along] * len(grid)),
+            "long_name": (per, [known.long_name] * len(grid)),
+            "part": budget["part"].values,
+            "bound": ["lower", "upper"],
+        },
+    )
+
+
+def _discrepancy(difference: np.ndarray, combined: np.ndarray) -> np.ndarray:
+    """δ of every value: of a function the scale that its other points give, of a number what its own miss leaves."""
+    there = np.isfinite(difference) & (combined > 0.0)
+    found = np.full(len(difference), np.nan)
+    if there.sum() >= LEAST_FOR_SCALE:
+        found[there] = discrepancy_scale(difference[there], combined[there]).left_out
+    elif there.any():
+        found[there] = np.sqrt(np.maximum(difference[there] ** 2 - combined[there] ** 2, 0.0))
+    return found
+
+
+def _shares(part: PredictedPart, coordinates: Coordinates) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the directions and what is not linear, NaN where too few draws can't tell."""
+    grid = [d for d in part.means.dims if d != "draw"]
+    there = np.flatnonzero(part.means.notnull().all(grid).values)
+    n, size = len(there), coordinates.draws.shape[1]
+    count = int(np.prod(part.split["mean"].shape, dtype=int))
+    if n < size + 3:
+        return np.full((size, count), np.nan), np.full(count, np.nan)
+    z = xr.DataArray(coordinates.draws[there], dims=("draw", "coordinate"))
+    try:
+        made = variance_shares(
+            part.means.isel(draw=there),
+            z,
+            directions=coordinates.directions,
+            noise_variance=part.split["noise_sd"] ** 2,
+        )
+    except InputError:  # a coordinate that does not vary
+        return np.full((size, count), np.nan), np.full(count, np.nan)
+    return made["share"].values.reshape(size, -1), made["rest"].values.reshape(-1)
+
+
+def _coverage(joined: xr.Dataset) -> dict[str, float | int]:
+    """Coverage of the intervals over held-out components."""
+    held = joined["held_out"].values == 1
+    if not held.any():
+        return {"n_held_out": 0}
+    some = joined.isel(component=np.flatnonzero(held))
+    budget = xr.Dataset(
+        {"mean": some["mean"], "total_sd": some["model_sd"]}, attrs={"discrepancy": "not included"}
+    )
+    scores = held_out_scores(budget, some["observed"], observed_sd=some["observed_sd"])
+    low, high = scores["coverage_interval"].sel(level=0.9).values
+    return {
+        "n_held_out": int(held.sum()), "coverage_90": float(scores["coverage"].sel(level=0.9)),
+        "coverage_90_lower": float(low), "coverage_90_upper": float(high), "rms_z": float(scores["rms_z"]),
+    }  # fmt: skip

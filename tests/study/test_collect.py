@@ -1,0 +1,275 @@
+"""Runs made elsewhere, read back: bands of known width, what is missing or wrong, and engines for real."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from bayescg.cli import main
+from bayescg.data import Frames, State, Topology, get_unit_system, radial_distribution
+from bayescg.errors import InputError
+from bayescg.output import RunPlan, export_lammps, export_openmm, read_manifest
+from bayescg.physics import diffusion_coefficient, unwrap
+from bayescg.study import collect, write_collected
+from tests.output import engine_exports as ex
+from tests.output import engine_pythons as pythons
+
+PARAMETRIC, NOISE, MEAN = 3.0, 2.0, -500.0
+"""Standard deviations that the parameters make and that a run adds, and the mean, in kJ/mol."""
+
+
+def some_tables(n_draws: int):
+    """Tables of argon with many draws, which only their names tell apart."""
+    tables = ex.tables_of(ex.lennard_jones()[:1], points=200)
+    ids = [f"0:{k}" for k in range(n_draws)]
+    return tables._replace(
+        energy=np.repeat(tables.energy, n_draws, axis=0),
+        force=np.repeat(tables.force, n_draws, axis=0),
+        draw_ids=ids,
+    )
+
+
+def write_logs(folder: Path, *, key: int = 0, rows: int = 40) -> None:
+    """OpenMM's logs of independent rows, whose means spread as they should."""
+    rng = np.random.default_rng(key)
+    manifest = read_manifest(folder)
+    for one in manifest.potentials:
+        centre = MEAN + (0.0 if one.name == "mean" else PARAMETRIC * rng.normal())
+        for repeat in range(manifest.plan.repeats):
+            place = folder / "runs" / one.name / f"run_{repeat}"
+            place.mkdir(parents=True)
+            values = centre + NOISE * np.sqrt(rows) * rng.normal(size=rows)
+            lines = [f"{10 * (k + 1)},{v!r},85.0" for k, v in enumerate(values.tolist())]
+            head = '#"Step","Potential Energy (kJ/mole)","Temperature (K)"'
+            (place / "log.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """An export of three draws with two runs of each, and made-up logs."""
+    plan = RunPlan(steps=400, equilibration=20, interval=10)
+    export_openmm(some_tables(3), tmp_path / "openmm", system=ex.argon_box(), plan=plan)
+    write_logs(tmp_path / "openmm")
+    return tmp_path / "openmm"
+
+
+def test_the_parts_are_recovered_in_the_study_s_units(tmp_path):
+    """Both variances of 150 draws with two runs each, within four of their standard errors."""
+    plan, n = RunPlan(steps=400, equilibration=20, interval=10), 150
+    export_openmm(some_tables(n), tmp_path / "openmm", system=ex.argon_box(), plan=plan)
+    write_logs(tmp_path / "openmm")
+    tree = collect(tmp_path / "openmm")
+    found, kcal = tree["potential_energy"].to_dataset(), 4.184
+    naive = PARAMETRIC**2 + NOISE**2 / 2
+    error = np.sqrt(2 / (n - 1) * naive**2 + 2 / n * (NOISE**2 / 2) ** 2)
+    assert abs(float(found["parametric_variance_estimate"]) * kcal**2 - PARAMETRIC**2) < 4 * error
+    assert float(found["noise_sd"]) * kcal == pytest.approx(NOISE / np.sqrt(2), rel=4 / np.sqrt(2 * n))
+    assert float(found["mean"]) * kcal == pytest.approx(MEAN, abs=4 * np.sqrt(naive / n))
+    assert float(found["fluctuation_sd"]) * kcal == pytest.approx(NOISE * np.sqrt(40), rel=0.05)
+    band = (float(found["upper"]) - float(found["lower"])) * kcal
+    assert band == pytest.approx(2 * 1.645 * PARAMETRIC, rel=0.25)
+    assert float(found["at_mean_potential"]) * kcal == pytest.approx(MEAN, abs=4 * NOISE / np.sqrt(2))
+    assert found["mean"].attrs["units"] == "kcal/mol"
+    assert "temperature" not in tree  # it never changes in these logs
+
+
+def test_what_is_stored_says_where_it_comes_from(small, capsys):
+    assert main(["collect", str(small)]) == 0
+    printed = capsys.readouterr().out
+    assert "parametric_sd" in printed and "potential_energy" in printed and "Potential energy: " in printed
+    with xr.open_datatree(small / "collected.nc", engine="netcdf4") as tree:
+        attrs, found = tree.attrs, tree["potential_energy"].to_dataset().load()
+    assert (attrs["engine"], attrs["units"], attrs["engine_units"], attrs["n_draws"]) == (
+        "OpenMM",
+        "real",
+        "gromacs",
+        3,
+    )
+    assert json.loads(attrs["provenance"])["seed"] == 3 and json.loads(attrs["run"])["steps"] == 400
+    assert len(attrs["manifest_checksum"]) == 64
+    assert found["draw"].values.tolist() == ["0:0", "0:1", "0:2"]
+    assert found["name"].values.tolist() == ["draw_000", "draw_001", "draw_002"]
+    for name, values in found.data_vars.items():
+        if name.endswith("_sd"):
+            assert (
+                "standard deviation" in values.attrs["long_name"]
+                or "Monte-Carlo error" in values.attrs["long_name"]
+            )
+            assert values.attrs["units"] == "kcal/mol"
+
+
+def test_single_runs_are_cut_into_pieces(tmp_path):
+    plan = RunPlan(steps=4000, equilibration=20, interval=10, repeats=1)
+    export_openmm(some_tables(60), tmp_path / "openmm", system=ex.argon_box(), plan=plan)
+    write_logs(tmp_path / "openmm", rows=400)
+    found = collect(tmp_path / "openmm")["potential_energy"].to_dataset()
+    assert found["values"].sizes == {"draw": 60, "simulation": 4}
+    assert float(found["noise_sd"]) * 4.184 == pytest.approx(NOISE, rel=0.25)
+    assert "4 pieces" in found.attrs["note"]
+
+
+def test_what_is_missing_or_wrong_ends_in_one_line(small, capsys):
+    def refused(*words: str) -> None:
+        assert main(["collect", str(small)]) == 2
+        out, err = capsys.readouterr()
+        *told, last = err.splitlines()  # what is being read comes before
+        assert (
+            last.startswith("bayescg: error: ") and len(told) <= 1 and all(word in last for word in words)
+        ), err
+        assert not (small / "collected.nc").exists()
+
+    log = small / "runs" / "draw_001" / "run_1" / "log.csv"
+    whole = log.read_text()
+    log.write_text("\n".join(whole.splitlines()[:-5]) + "\n")
+    refused(str(log), "35 rows, expected 40")
+    log.write_text(whole[:-8])
+    refused(str(log), "row 39 has")
+    log.unlink()
+    refused(str(log), "is missing")
+    shutil.rmtree(log.parent)
+    refused("draw_001", "1 finished runs, expected 2")
+    shutil.rmtree(log.parent.parent)
+    refused("draw_001", "no finished run", "0:1")
+    table = small / "draw_002" / "system.xml"
+    table.write_text(table.read_text().replace("0.85", "0.86", 1) + " ")
+    refused(str(table), "has changed since the export", "0:2")
+    (small / "manifest.json").unlink()
+    refused("manifest.json", "no such file")
+
+
+def test_an_ideal_gas_of_random_walks_through_lammps_dumps(tmp_path):
+    """g(r) = 1 and D known, through text dumps and logs in LAMMPS' units, for a study in nm and ps."""
+    n_sites, rows, sd = 30, 700, 0.05  # angstrom per frame and direction
+    tables = some_tables(2)
+    system = ex.argon_box()
+    system = system._replace(
+        positions=system.positions[:n_sites],
+        masses=system.masses[:n_sites],
+        site_types=system.site_types[:n_sites],
+    )
+    export_lammps(tables, tmp_path / "lammps", units="real", system=system, plan=RunPlan(rows * 10, 0, 10))
+    rng, edge = np.random.default_rng(4), float(system.box[0])
+    head = f"ITEM: NUMBER OF ATOMS\n{n_sites}\nITEM: BOX BOUNDS pp pp pp\n" + f"0 {edge!r}\n" * 3
+    for name in ("mean", "draw_000", "draw_001"):
+        for repeat in range(2):
+            place = tmp_path / "lammps" / "runs" / name / f"run_{repeat}"
+            place.mkdir(parents=True)
+            x = rng.uniform(0, edge, (n_sites, 3)) + np.cumsum(
+                sd * rng.normal(size=(rows + 1, n_sites, 3)), axis=0
+            )
+            with (place / "trajectory.lammpstrj").open("w") as file:
+                for k, frame in enumerate(x):
+                    file.write(f"ITEM: TIMESTEP\n{10 * k}\n{head}ITEM: ATOMS id type xu yu zu\n")
+                    file.write(
+                        "".join(f"{i + 1} 1 {a:.6f} {b:.6f} {c:.6f}\n" for i, (a, b, c) in enumerate(frame))
+                    )
+    tree = collect(tmp_path / "lammps")
+    diffusion = tree["diffusion"].to_dataset()
+    expected = 0.5 * sd**2 / (10 * 4.0)  # angstrom^2/fs: frames are ten steps of 4 fs apart
+    assert diffusion["mean"].attrs["units"] == "angstrom^2/fs"
+    values = diffusion["values"].values.ravel()
+    assert abs(values.mean() - expected) < 4 * values.std(ddof=1) / 2 + 0.03 * expected
+    g = tree["rdf"].to_dataset()
+    far = g["r"].values > 4.0
+    assert abs(g["mean"].values[far].mean() - 1.0) < 0.1
+    assert g["r"].attrs["units"] == "angstrom" and g["r"].values.max() < 0.5 * edge
+    dump = tmp_path / "lammps" / "runs" / "draw_001" / "run_0" / "trajectory.lammpstrj"
+    dump.write_text(dump.read_text()[: -(len(head) + 40 * n_sites)])
+    with pytest.raises(InputError, match="draw_001.*(ends in the middle|frames, expected)"):
+        collect(tmp_path / "lammps")
+
+
+# Engines for real ------------------------------------------------------------------------------------------------
+
+
+def run_engine(engine: str, folder: Path, plan: RunPlan, tables, system) -> None:
+    if engine == "OpenMM":
+        python = pythons.openmm_python()
+        export_openmm(tables, folder, system=system, plan=plan)
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        command = [python, folder / "run.py"]
+    else:
+        _, environment = pythons.lammps_command()
+        export_lammps(tables, folder, units="real", system=system, plan=plan)
+        command = [folder / "run.sh"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS"])
+def test_the_run_script_s_results_are_collected(engine, tmp_path):
+    """Short runs: every file is found, of the right length, and the energies are near the start's."""
+    plan, potentials = RunPlan(steps=200, equilibration=20, interval=20), ex.lennard_jones()[:2]
+    run_engine(engine, tmp_path / "export", plan, ex.tables_of(potentials, points=1000), ex.argon_box())
+    tree = collect(tmp_path / "export")
+    assert {"potential_energy", "kinetic_energy", "temperature", "rdf"} <= set(tree.children)
+    energy = tree["potential_energy"].to_dataset()["values"]
+    assert energy.shape == (2, 2)
+    for k, potential in enumerate(potentials):
+        start, _ = ex.forces_and_energy(potential, ex.argon_box())
+        assert float(energy[k].mean()) == pytest.approx(start, rel=0.25)
+    assert "diffusion" not in tree  # ten frames are too few
+    assert write_collected(tree, tmp_path / "export").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS"])
+def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
+    """g(r) and the diffusion coefficient of liquid argon by the engine and by ours, within their errors."""
+    potentials = ex.lennard_jones()[:1] * 2
+    system = ex.argon_box()
+    plan = RunPlan(steps=30_000, equilibration=4_020, interval=30, repeats=3)
+    run_engine(engine, tmp_path / "export", plan, ex.tables_of(potentials), system)
+    tree = collect(tmp_path / "export")
+    curves = np.concatenate([*tree["rdf"].to_dataset()["values"].values])  # two equal draws: six runs
+    theirs = curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
+    walks = tree["diffusion"].to_dataset()["values"].values.ravel()
+    positions = simulated(potentials[0], system, n_replicas=6, plan=plan)
+    edges = np.append(0.0, 0.085 * np.arange(1, len(curves[0]) + 1))
+    ours = np.array([rdf(x, system, edges) for x in positions])
+    error = np.hypot(theirs[1], ours.std(0, ddof=1) / np.sqrt(len(ours)))
+    seen = (ours.mean(0) > 0.05) & (error > 0)
+    z = (theirs[0] - ours.mean(0))[seen] / error[seen]
+    assert np.sqrt(np.mean(z**2)) < 2.0 and np.abs(z).max() < 7.0  # few runs: Student's t, bins correlated
+    assert np.abs(theirs[0] - ours.mean(0)).max() < 0.06
+    start, end = (float(w) for w in tree["diffusion"].attrs["note"].split("from ")[1].split(" to "))
+    step = plan.interval * system.time_step
+    d = [diffusion_coefficient(x, time_step=step, fit=(start, end)).coefficient.value for x in positions]
+    spread = np.hypot(np.std(d, ddof=1), walks.std(ddof=1)) / np.sqrt(6)
+    assert abs(np.mean(d) - walks.mean()) < 4.5 * spread
+
+
+def simulated(potential, system, *, n_replicas: int, plan: RunPlan) -> np.ndarray:
+    """Unwrapped positions by the package's own engine [replica frame site 3]."""
+    from bayescg.physics._engine import AnalyticForce, LangevinSettings, PairEngine
+    from bayescg.physics._simulate import _pair_factor
+
+    units = get_unit_system("real")
+    settings = LangevinSettings(
+        system.time_step, system.friction, units.kT(system.temperature),
+        jnp.asarray(units.force_to_acceleration / system.masses),
+    )  # fmt: skip
+    engine = PairEngine(
+        len(system.masses), system.box, potential.cutoff, settings, AnalyticForce(_pair_factor)
+    )
+    state = engine.initial_state(jax.random.key(1), np.tile(system.positions, (n_replicas, 1, 1)))
+    many = jax.tree.map(
+        lambda leaf: jnp.repeat(jnp.asarray(leaf, jnp.float32)[None], n_replicas, axis=0), potential
+    )
+    state, _ = engine.run(state, many, n_samples=2, stride=plan.equilibration // 2)
+    _, positions = engine.run(state, many, n_samples=plan.rows, stride=plan.interval)
+    return unwrap(np.asarray(positions, float), system.box)
+
+
+def rdf(positions: np.ndarray, system, edges: np.ndarray) -> np.ndarray:
+    some = positions[:: max(1, len(positions) // 250)]
+    topology = Topology(system.site_types, system.masses)
+    frames = Frames(some, system.box, topology, State(system.temperature), system.units)
+    return radial_distribution(frames, edges=edges, exclude="nothing")["rdf"].values

@@ -1,0 +1,101 @@
+"""`bayescg export --engine` on a stored run: what is written for each engine, with and without the run's data."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bayescg.cli import main
+from bayescg.data import write_frames
+from bayescg.output import read_manifest
+from bayescg.output._result import NEWEST_SCHEMA, RESULT_FILE
+from bayescg.study import pair_potentials, pair_tables
+from tests.study import stored_run as stored
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two sites in reduced units: the parts of a stored run that an export reads."""
+    study, out = tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("run")
+    (study / "model.toml").write_text(stored.MODEL)
+    rng = np.random.default_rng(1)
+    write_frames(stored.make_frames(rng.uniform(0, stored.EDGE, (5, 2, 3))), study / "frames.nc")
+    draws = stored.TRUTH + 0.1 * rng.normal(size=(2, 60, len(stored.TRUTH)))
+    z = (("chain", "draw", "coordinate"), draws)
+    tree = xr.DataTree.from_dict({"unconstrained": xr.Dataset({"z": z, "z_calibrated": z})})
+    tree.attrs |= {
+        "schema_version": NEWEST_SCHEMA, "title": "Two sites", "units": "lj", "temperature": stored.TEMPERATURE,
+        "seed": 1, "model_file_text": stored.MODEL, "calibration": "affine sandwich",
+    }  # fmt: skip
+    tree.to_netcdf(out / RESULT_FILE, engine="netcdf4")
+    (out / "run.json").write_text(json.dumps({"model": str(study / "model.toml")}))
+    return out
+
+
+@pytest.mark.parametrize("engine", ["lammps", "hoomd"])
+def test_draws_of_a_stored_run_with_their_system(run, tmp_path, engine, capsys):
+    place = tmp_path / engine
+    arguments = ["export", str(run), "--engine", engine, "--draws", "3", "--steps", "995", "--to", str(place)]
+    assert main([*arguments, "--repeats", "3"]) == 0
+    assert "the mean and 3 draws" in capsys.readouterr().out
+    manifest = read_manifest(place)
+    tables = pair_tables(run, 3)
+    assert [one.draw for one in manifest.draws] == list(tables.draw_ids)
+    assert manifest.units.name == "lj" and manifest.system["n_sites"] == 2
+    assert manifest.system["time_step"] == 0.005 / 4  # a quarter of the study's
+    assert manifest.plan.repeats == 3 and manifest.plan.steps >= 995
+    assert manifest.plan.steps % manifest.plan.interval == 0
+    file = place / next(iter(manifest.draws[2].files))
+    if engine == "hoomd":
+        r, energy, _ = np.loadtxt(file).T
+        expected = np.interp(r, tables.distance, tables.energy[2])
+        inside = r > 0.9
+        np.testing.assert_allclose(
+            energy[inside], expected[inside], atol=2e-3 * np.abs(expected[inside]).max()
+        )
+    else:
+        assert re.search(r"^pair_coeff \* \* ", (place / "in.run").read_text(), re.M)
+        assert "2 atoms" in (place / "start.data").read_text()
+
+
+def test_the_potentials_are_those_of_the_tables(run):
+    potentials, mean = pair_potentials(run, 3)
+    tables = pair_tables(run, 3)
+    assert mean is None  # splines go by tables
+    for potential, energy in zip(potentials, tables.energy, strict=True):
+        np.testing.assert_allclose(
+            potential.pair_energy(tables.distance[:-1] ** 2), energy[:-1], rtol=1e-10, atol=1e-12
+        )
+
+
+def test_without_its_data_only_lammps_tables_are_left(run, tmp_path, capsys):
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    (moved / "run.json").write_text(json.dumps({"model": str(tmp_path / "gone" / "model.toml")}))
+    assert main(["export", str(moved), "--draws", "2", "--to", str(tmp_path / "lammps")]) == 0
+    assert "tables only, no run script" in capsys.readouterr().err
+    assert not (tmp_path / "lammps" / "run.sh").exists()
+    assert read_manifest(tmp_path / "lammps").plan is None
+    assert main(["export", str(moved), "--engine", "hoomd", "--draws", "2", "--to", str(tmp_path / "h")]) == 2
+    assert "no such file" in capsys.readouterr().err and not (tmp_path / "h").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--engine", "openmm"], "reduced units"),
+        (["--engine", "gromacs"], "reduced units"),
+        (["--engine", "hoomd", "--units", "real"], "units belong to LAMMPS"),
+        (["--engine", "hoomd", "--draws", "5000"], "ask for fewer"),
+        (["--engine", "hoomd", "--steps", "1"], "run plan"),
+        (["--engine", "hoomd", "--ensemble", "pops"], "holds no ensemble"),
+    ],
+)
+def test_what_cannot_be_exported(run, tmp_path, arguments, words, capsys):
+    assert main(["export", str(run), *arguments, "--to", str(tmp_path / "a")]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+    assert not (tmp_path / "a").exists()

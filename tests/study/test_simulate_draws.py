@@ -1,0 +1,217 @@
+"""New simulations at draws against exact averages: two particles in a box, and gases whose particles pass through another."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.integrate import quad
+
+from bayescg.analysis import simulated_split
+from bayescg.data import get_unit_system
+from bayescg.errors import InputError
+from bayescg.physics import LennardJones
+from bayescg.study import simulate_draws
+from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+
+UNITS = get_unit_system("lj")
+KEY = jax.random.key(5)
+CUTOFF = 2.4
+
+
+def fluid(n_sites, edge, temperature, cutoff=CUTOFF):
+    box = np.full(3, edge)
+    return PredictionTarget(temperature, n_sites, box, np.linspace(0.0, cutoff, 49), cutoff)
+
+
+def budget(n_replicas, n_samples, *, time_step=0.01, stride=20, equilibration=10, friction=2.0):
+    return SimulationBudget(n_replicas, n_samples, 0, time_step, friction, stride, equilibration)
+
+
+def simulate(potentials, target, limits, observables, *, known=None, **more):
+    """Starts are those of the lattice alone where no configurations are given."""
+    return simulate_draws(
+        potentials,
+        observables=observables,
+        target=target,
+        budget=limits,
+        masses=np.ones(3),
+        units=UNITS,
+        configurations=np.zeros((1, 999, 3)) if known is None else known,
+        start_box=np.asarray(target.box),
+        key=KEY,
+        **more,
+    )
+
+
+# --- two particles: everything by quadrature ---
+
+
+def two_particles(epsilon, sigma, edge, temperature):
+    """Energy per site, pressure, heat capacity and bulk modulus of two particles in a periodic cube, cutoff at half of it."""
+    beta, volume = 1.0 / temperature, edge**3
+
+    def lj(r):
+        return 4.0 * epsilon * ((sigma / r) ** 12 - (sigma / r) ** 6)
+
+    def u(r):
+        return lj(r) - lj(CUTOFF)
+
+    def w(r):  # f r
+        return 24.0 * epsilon * (2.0 * (sigma / r) ** 12 - (sigma / r) ** 6)
+
+    def inside(f):
+        return quad(
+            lambda r: f(r) * np.exp(-beta * u(r)) * 4.0 * np.pi * r**2, 0.5, CUTOFF, limit=300, points=[1.0]
+        )[0]
+
+    z = inside(lambda r: 1.0) + volume - 4.0 / 3.0 * np.pi * CUTOFF**3
+    energy, square, virial = (inside(f) / z for f in (u, lambda r: u(r) ** 2, w))
+    return {
+        "energy": energy / 2.0,
+        "pressure": (2.0 * temperature + virial / 3.0) / volume,
+        "heat-capacity": 1.5 + beta**2 * (square - energy**2) / 2.0,
+    }
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Two particles at eight draws, and the exact averages [draw]."""
+    rng = np.random.default_rng(0)
+    parameters = np.stack([np.exp(0.2 * rng.normal(size=8)), np.exp(0.03 * rng.normal(size=8))], axis=1)
+    target = fluid(2, 4.8, 1.2)
+    potentials = [LennardJones(e, s, cutoff=CUTOFF) for e, s in parameters]
+    done = simulate(
+        potentials,
+        target,
+        budget(8, 300, stride=60),
+        ["energy", "pressure", "heat-capacity", "rdf", "structure-factor"],
+    )
+    exact = [two_particles(e, s, 4.8, 1.2) for e, s in parameters]
+    return done, {name: np.array([one[name] for one in exact]) for name in exact[0]}
+
+
+@pytest.mark.parametrize("name", ["energy", "pressure", "heat-capacity"])
+def test_two_particles_have_their_exact_averages_and_parametric_spread(pairs, name):
+    done, exact = pairs
+    values = done.values[name]
+    over_draws = values.values.mean(axis=0) - exact[name].mean()  # replicas are independent, draws are not
+    t = over_draws.mean() / (over_draws.std(ddof=1) / np.sqrt(len(over_draws)))
+    assert abs(t) < stats.t.ppf(1.0 - 5e-4, len(over_draws) - 1)
+    split = simulated_split(
+        values, common_seeds=done.common_seeds, frame_variance=done.frame_variance.get(name)
+    )
+    spread, noise = exact[name].std(ddof=1), float(split["noise_sd"])
+    error = 2.0 * spread * noise / np.sqrt(7.0) + noise**2 * np.sqrt(2.0 / 7.0)
+    assert abs(float(split["parametric_variance_estimate"]) - spread**2) < 3.5 * error
+    assert name == "pressure" or 3.5 * error < 2.0 * spread**2  # that of the pressure is below its noise
+    if name == "energy":
+        assert 0.0 < float(split["fluctuation_sd"]) < 1.0
+
+
+def test_pair_distances_of_two_particles_follow_boltzmann(pairs):
+    done, _ = pairs
+    rdf = done.values["rdf"].mean(("draw", "simulation"))
+    near, peak, far = rdf.sel(r=slice(0.0, 0.8)), rdf.sel(r=slice(1.0, 1.3)), rdf.sel(r=slice(2.0, 2.3))
+    assert float(near.max()) == 0.0 and 1.5 < float(peak.max()) < 3.5 and abs(float(far.mean()) - 1.0) < 0.2
+    assert done.values["structure-factor"].dims == ("draw", "simulation", "k")
+    assert rdf["r"].attrs["units"] == "sigma" and done.values["rdf"].attrs["units"] == "1"
+
+
+# --- an ideal gas ---
+
+
+@pytest.fixture(scope="module")
+def gas():
+    ghosts = [LennardJones(1e-30, 1.0, cutoff=2.0) for _ in range(2)]
+    target = fluid(30, 5.0, 1.5, cutoff=2.0)
+    names = ["pressure", "diffusion", "velocity-autocorrelation", "heat-capacity"]
+    limits = budget(8, 60, time_step=0.02, friction=3.0)
+    return simulate(ghosts, target, limits, names, dynamics="langevin")
+
+
+def test_ideal_gas_has_its_pressure_exactly(gas):
+    np.testing.assert_allclose(gas.values["pressure"], 30 * 1.5 / 5.0**3, rtol=1e-6)
+    np.testing.assert_allclose(gas.values["heat-capacity"], 1.5, rtol=1e-6)
+
+
+def test_ideal_gas_diffuses_as_langevin_says(gas):
+    d = gas.values["diffusion"].values[0]
+    exact = 1.5 / 3.0 * (1.0 + (3.0 * 0.02) ** 2 / 12.0)  # kT/(m γ), and what the time step adds
+    error = d.std(ddof=1) / np.sqrt(len(d))
+    assert abs(d.mean() - exact) < 5.4 * error and error < 0.05 * exact
+    c = gas.values["velocity-autocorrelation"]
+    decay = 3.0 * 1.5 * np.exp(-3.0 * c["time"].values)
+    scatter = c.values[0].std(axis=0, ddof=1) / np.sqrt(8.0)
+    assert np.abs((c.values[0].mean(axis=0) - decay)[:20] / scatter[:20]).max() < 6.0
+
+
+def test_draws_that_differ_in_nothing_have_no_parametric_spread(gas):
+    np.testing.assert_array_equal(gas.values["diffusion"][0], gas.values["diffusion"][1])
+    split = simulated_split(gas.values["diffusion"], common_seeds=gas.common_seeds)
+    assert bool(split["below_noise"]) and float(split["naive_sd"]) == 0.0
+    assert float(split["simulation_sd"]) > 0.0
+
+
+def test_notes_say_what_was_done(gas):
+    said = " ".join(gas.notes)
+    for words in ("no multiple of the 999", "friction 3", "60 frames", "Metropolis", "standard errors"):
+        assert words in said
+    assert gas.particle_steps > 2 * 8 * 60 * 20 * 30 and gas.seconds > 0.0
+
+
+# --- what goes wrong ---
+
+
+def test_failed_draws_are_nan_named_and_left_out_of_the_split():
+    good = [LennardJones(e, 1.0, cutoff=2.0) for e in (0.9, 1.0, 1.1, 1.2)]
+    bad = LennardJones(np.nan, 1.0, cutoff=2.0)
+    known = np.random.default_rng(0).uniform(0.0, 5.0, size=(3, 15, 3))
+    done = simulate_draws(
+        [bad, *good],
+        observables=["pressure"],
+        target=fluid(30, 5.0, 1.5, cutoff=2.0),
+        budget=budget(4, 40),
+        masses=np.ones(15),
+        units=UNITS,
+        configurations=known,
+        start_box=np.array([5.0, 5.0, 2.5]),
+        key=KEY,
+    )
+    assert np.isnan(done.values["pressure"][0]).all() and np.isfinite(done.values["pressure"][1:]).all()
+    assert any("4 of 20 simulations failed, at draws 0;" in note for note in done.notes)
+    assert any("start from configurations of the run" in note for note in done.notes)
+    split = simulated_split(done.values["pressure"], common_seeds=done.common_seeds)
+    assert split.attrs["n_draws"] == 4 and split.attrs["n_failed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"observables": ["colour"]}, "observable 'colour' is unknown"),
+        ({"budget": budget(1, 40)}, "two replicas are needed"),
+        ({"budget": budget(2, 5)}, "at least 20"),
+        ({"target": fluid(30, 3.0, 1.5)}, "more than half of the box edge 3"),
+        ({"masses": np.array([1.0, 2.0])}, "sites of different mass"),
+        ({"dynamics": "brownian"}, "expected 'newton' or 'langevin'"),
+        ({"potentials": []}, "0 draws"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(change, words):
+    given = {
+        "potentials": [LennardJones(1.0, 1.0, cutoff=CUTOFF)],
+        "observables": ["pressure"],
+        "target": fluid(30, 5.0, 1.5),
+        "budget": budget(2, 40),
+        "masses": np.ones(2),
+    }
+    given |= change
+    with pytest.raises(InputError, match=words) as caught:
+        simulate_draws(
+            given.pop("potentials"),
+            **given,
+            units=UNITS,
+            configurations=np.zeros((1, 999, 3)),
+            start_box=np.full(3, 5.0),
+            key=KEY,
+        )
+    assert "\n" not in str(caught.value)
