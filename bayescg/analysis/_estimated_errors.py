@@ -10,8 +10,10 @@ from bayescg.analysis._linear_response import linear_response
 from bayescg.analysis._response_posterior import Band, zero_band
 from bayescg.errors import ConvergenceError, InputError
 
-_PROPOSALS, _TAIL_DEGREES, _WIDER, _LEAST_EFFECTIVE = 16_000, 5.0, 1.2, 400.0
-"""Draws of the proposal, its Student's t, its width over that of the posterior, fewest effective draws."""
+_PROPOSALS, _ROUNDS, _LEAST_EFFECTIVE = 10_000, 6, 1000.0
+"""Draws of the proposal, how often it is adapted, fewest effective draws."""
+_TAIL_DEGREES, _WIDER = 4.0, 1.2
+"""Student's t of the proposal, and its width over that of the posterior."""
 
 
 class ResponseDraws(NamedTuple):
@@ -78,7 +80,8 @@ def estimated_error_response(
 
     A mean over ν + 1 blocks with standard error e, its variance integrated out with the prior 1/s², is distributed about
     the response as Student's t of ν degrees of freedom and scale e. Coefficients have a flat prior. Drawn by importance
-    sampling from a multivariate t about the mode, and resampled.
+    sampling from a multivariate t, fitted to the posterior in a few rounds, and resampled. Where runs fall into groups that
+    contradict each other far beyond their errors the posterior has several modes, of which this may see one.
 
     Args:
         x: what was changed.
@@ -91,10 +94,11 @@ def estimated_error_response(
 
     Raises:
         InputError: shapes that do not fit, errors or degrees of freedom that are not positive.
-        ConvergenceError: runs that contradict each other so much that the proposal misses the posterior.
+        ConvergenceError: a posterior that the proposal misses, as with tails so heavy that it hardly has a width.
 
     References:
-        Gelman, Carlin, Stern, Dunson, Vehtari & Rubin (2013), doi:10.1201/b16018, sections 3.2 and 10.4.
+        Gelman, Carlin, Stern, Dunson, Vehtari & Rubin (2013), doi:10.1201/b16018, section 3.2; Cappé, Guillin, Marin &
+        Robert (2004), doi:10.1198/106186004X12803 (adapted proposals).
 
     Example:
         >>> charge = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -110,32 +114,43 @@ def estimated_error_response(
             f"linear response: degrees of freedom of the shape {nu.shape}; expected {y.size} positive numbers"
         )
     start = linear_response(x, y, order=order, errors=errors).parts[0]
-    nu = np.minimum(nu, 1e6)
-    design = x[:, None] ** np.arange(order + 1)
+    nu, design = np.minimum(nu, 1e6), x[:, None] ** np.arange(order + 1)
 
-    def weight(b: np.ndarray) -> np.ndarray:
-        """Of each run at the coefficients: small for runs that lie far off."""
-        return (nu + 1.0) / (nu + ((y - design @ b) / errors) ** 2) / errors**2
+    def log_posterior(draws: np.ndarray) -> np.ndarray:
+        scaled = (y - draws @ design.T) / errors
+        return np.sum(-0.5 * (nu + 1.0) * np.log1p(scaled**2 / nu), axis=1)
 
-    mode = start.coefficients
-    for _ in range(100):
-        w = weight(mode)
-        mode = np.linalg.solve((design.T * w) @ design, design.T @ (w * y))
-    information = (design.T * ((nu + 1.0) / (nu + 3.0) / errors**2)) @ design
-    root = np.linalg.cholesky(np.linalg.inv(information)) * _WIDER
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    z = rng.normal(size=(_PROPOSALS, order + 1))
-    z /= np.sqrt(rng.chisquare(_TAIL_DEGREES, size=(_PROPOSALS, 1)) / _TAIL_DEGREES)
-    draws = mode + z @ root.T
-    log_proposal = -0.5 * (_TAIL_DEGREES + order + 1) * np.log1p(np.sum(z**2, axis=1) / _TAIL_DEGREES)
-    scaled = (y - draws @ design.T) / errors
-    log_weight = np.sum(-0.5 * (nu + 1.0) * np.log1p(scaled**2 / nu), axis=1) - log_proposal
-    weights = np.exp(log_weight - log_weight.max())
-    effective = float(weights.sum() ** 2 / np.sum(weights**2))
+    # the covariance of errors taken as known, widened to what the residuals say
+    mean = start.coefficients
+    covariance = start.covariance * max(1.0, start.chi_squared / max(len(y) - order - 1, 1))
+    for _ in range(_ROUNDS):
+        draws, log_proposal = _student(mean, covariance * _WIDER**2, rng)
+        log_weight = log_posterior(draws) - log_proposal
+        weights = np.exp(log_weight - log_weight.max())
+        weights /= weights.sum()
+        effective = float(1.0 / np.sum(weights**2))
+        mean = weights @ draws
+        # what few draws say of the width is mixed with the width before
+        share = effective / (effective + 10.0 * (order + 1))
+        covariance = (
+            share * (weights[:, None] * (draws - mean)).T @ (draws - mean) + (1.0 - share) * covariance
+        )
     if effective < _LEAST_EFFECTIVE:
         raise ConvergenceError(
-            f"linear response: {effective:.0f} effective draws of {_PROPOSALS}; some runs lie far off the others: look at"
-            " them, or raise the order"
+            f"linear response: {effective:.0f} effective draws of {_PROPOSALS}; the errors of too few blocks, or runs far"
+            " off the others: simulate longer, or leave these out"
         )
-    chosen = rng.choice(_PROPOSALS, size=n_draws, p=weights / weights.sum())
+    chosen = rng.choice(_PROPOSALS, size=n_draws, p=weights)
     return ResponseDraws(draws[chosen], (float(x.min()), float(x.max())), effective)
+
+
+def _student(
+    mean: Float[np.ndarray, " power"], covariance: Float[np.ndarray, "power power"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "draw power"], Float[np.ndarray, " draw"]]:
+    """Draws of a multivariate Student's t with this scale matrix, and their log density up to a constant."""
+    size = len(mean)
+    z = rng.normal(size=(_PROPOSALS, size))
+    z /= np.sqrt(rng.chisquare(_TAIL_DEGREES, size=(_PROPOSALS, 1)) / _TAIL_DEGREES)
+    log_density = -0.5 * (_TAIL_DEGREES + size) * np.log1p(np.sum(z**2, axis=1) / _TAIL_DEGREES)
+    return mean + z @ np.linalg.cholesky(covariance).T, log_density

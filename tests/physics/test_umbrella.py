@@ -14,6 +14,7 @@ from bayescg.physics import (
     DihedralAngle,
     DoubleWell,
     FunctionCoordinate,
+    LennardJones,
     LinearPotential,
     PairDistance,
     Reference,
@@ -189,6 +190,41 @@ def test_draws_out_of_reach_are_refused(double_wells):
         free_energy_surface(
             double_wells, edges=[np.array([-2.0, 0.0, 2.0])], coefficients=np.array([[9.6, 5.2], [4e6, -1e6]])
         )
+
+
+def test_pair_potential_from_the_distance_of_a_dimer():
+    """The potential of mean force of two sites in open space is u(r); the free energy is u(r) − 2 kT ln r."""
+    pair = LennardJones(2.0, 1.0, cutoff=3.0, convention="shifted")
+    windows = UmbrellaWindows.grid([1.05, 1.3, 1.6, 1.9], stiffness=[50.0])
+    two = np.tile(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.2]]), (4, 1, 1))
+    samples = umbrella_sampling(
+        [pair],
+        windows,
+        coordinates=[R],
+        state=state(2, OPEN),
+        settings=settings(0.02, 10),
+        starts=starts_in_windows(two, windows, coordinates=[R], box=OPEN),
+        key=KEY,
+        n_samples=250,
+    )
+    edges = np.linspace(1.0, 2.0, 11)
+    found = free_energy_surface(samples, edges=[edges])
+
+    def u(r):
+        return 8.0 * (r**-12.0 - r**-6.0)
+
+    free = bin_free_energy(lambda r: -u(r) + 2.0 * np.log(r), edges)
+    pmf = free + np.log((np.diff(edges**3) / 3.0) / np.diff(edges))
+    assert np.abs(z_scores(found.free_energy[0], found.free_energy_error[0], free)).max() < 4.5
+    assert (
+        np.abs(z_scores(found.potential_of_mean_force[0], found.potential_of_mean_force_error[0], pmf)).max()
+        < 4.5
+    )
+    middle = u(found.centres[0])
+    right = found.potential_of_mean_force[0][1:] - found.potential_of_mean_force[0][1]
+    wrong = found.free_energy[0][1:] - found.free_energy[0][1]
+    assert np.abs(right - (middle[1:] - middle[1])).max() < 0.35
+    assert np.abs(wrong - (middle[1:] - middle[1])).max() > 0.6
 
 
 def trimer(positions, box):
