@@ -65,6 +65,7 @@ def test_nothing_is_simulated_and_the_result_stays(runs):
     assert any(sentence.startswith("Along the softest direction") for sentence in sentences)
 
 
+@pytest.mark.slow  # its few draws in a curved valley depend on rounding: it wants the code that users run
 def test_a_parameter_that_the_data_do_not_see(runs, tmp_path):
     """Of an argon dimer's labels the energy alone, at one distance: ε and σ only together.
 
