@@ -1,6 +1,7 @@
 """The words of the command line: commands, options, and what they may be."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 _EPILOG = """\
@@ -10,8 +11,18 @@ A model is a folder with a model.toml, or the file itself.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The words after `bayescg`, None those of the command line; observables may stand behind options, too."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if options.command == "predict" and not any(word.startswith("-") for word in left):
+        options.observables += left
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
     from bayescg import __version__
 
     parser = argparse.ArgumentParser(
@@ -151,7 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--simulated-draws", type=_draws, default=32, metavar="N", help="draws simulated (32)"
     )
-    predict.add_argument("--replicas", type=_draws, default=2, metavar="N", help="simulations of each (2)")
+    predict.add_argument("--replicas", type=_draws, default=4, metavar="N", help="simulations of each (4)")
     predict.add_argument("--samples", type=_count, default=200, metavar="N", help="frames of each (200)")
     predict.add_argument(
         "--frames",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayescg._arguments import make_parser
+from bayescg._arguments import parse
 from bayescg.errors import BayescgError, InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 a check failed, 2 an error, 3 a crash, 130 interrupted.
     """
-    options = make_parser().parse_args(arguments)
+    options = parse(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s"
     )

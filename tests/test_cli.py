@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescg._arguments import parse
 from bayescg.cli import main
 from bayescg.errors import InputError
 
@@ -179,6 +180,15 @@ def test_a_wrong_command_line_ends_with_2(arguments, capsys):
         main(arguments)
     assert error.value.code == 2
     assert "usage: bayescg" in capsys.readouterr().err
+
+
+def test_observables_may_stand_before_and_behind_options(capsys):
+    before = parse(["predict", "run", "rdf", "pressure", "--temperature", "90"])
+    behind = parse(["predict", "run", "--temperature", "90", "rdf", "pressure"])
+    assert before == behind and before.observables == ["rdf", "pressure"]
+    with pytest.raises(SystemExit):
+        parse(["predict", "run", "rdf", "--temprature", "90"])
+    assert "--temprature" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy():

@@ -108,7 +108,7 @@ def reweighted_thermodynamics(
         U/N,   C_V/(N k_B) = d/2 + β² Var(U)/N,   P = [N kT + ⟨Σ f·r⟩/3]/V,   κ_T = 1/K with K of `bulk_modulus_terms`.
 
     The frames' weights are those of the target temperature, which may differ from the bank's: exp(−β′U) is a reweighting
-    like any other. κ_T and its error follow from those of K to first order.
+    like any other. κ_T and its error follow from those of K to first order; where K is not positive they are NaN.
 
     Args:
         bank: reference simulations with virials, and with pair counts where the compressibility is wanted.
@@ -178,10 +178,11 @@ def reweighted_thermodynamics(
 
 
 def _inverse(means: xr.Dataset) -> xr.Dataset:
-    """1/K from K, errors to first order."""
-    slope = 1.0 / means["mean"] ** 2
+    """1/K from K, errors to first order; NaN where K is not positive, which is no stable state or noise."""
+    modulus = means["mean"].where(means["mean"] > 0.0)
+    slope = 1.0 / modulus**2
     return means.assign(
-        mean=1.0 / means["mean"],
+        mean=1.0 / modulus,
         influence=-means["influence"] * slope,
         fluctuation_variance=means["fluctuation_variance"] * slope**2,
     )

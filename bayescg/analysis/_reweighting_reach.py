@@ -9,9 +9,9 @@ from bayescg.analysis._verdicts import reweighting_khat
 from bayescg.physics import ReferenceBank
 
 LEAST_EFFECTIVE = 100.0
-"""Effective reference frames that 95 % of the draws must have."""
+"""Effective independent reference frames that 95 % of the draws must have."""
 LEAST_AT_ANY = 50.0
-"""Effective reference frames that every draw must have."""
+"""Effective independent reference frames that every draw must have."""
 LARGEST_KHAT = 0.7
 """Pareto k̂ above which averages hang on few frames."""
 DRAWS_AT_ONCE = 32
@@ -26,7 +26,7 @@ class Reach(NamedTuple):
     Attributes:
         reached: whether averages by reweighting are to be trusted.
         sentence: why or why not.
-        effective_frames: of every draw [draw].
+        effective_frames: independent ones, of every draw; 0 where its weights are not finite [draw].
         k_hat: largest over the judged draws; None where weights are nearly equal.
 
     Example:
@@ -42,6 +42,9 @@ class Reach(NamedTuple):
 
 def reweighting_reach(bank: ReferenceBank, coefficients: Float[np.ndarray, "draw feature"]) -> Reach:
     """Whether the references overlap with all draws: effective frames and the tail of their weights.
+
+    Effective frames are 1/Σ w² times the share of the references' frames that are independent, since frames that follow
+    one another tell the same.
 
     Args:
         bank: reference simulations.
@@ -61,16 +64,17 @@ def reweighting_reach(bank: ReferenceBank, coefficients: Float[np.ndarray, "draw
         Vehtari et al. (2024), JMLR 25(72) (the tail index and its limit).
     """
     parts = [coefficients[i : i + DRAWS_AT_ONCE] for i in range(0, len(coefficients), DRAWS_AT_ONCE)]
-    effective = np.concatenate([1.0 / np.sum(bank.draw_weights(eta) ** 2, axis=1) for eta in parts])
+    counted = np.concatenate([1.0 / np.sum(bank.draw_weights(eta) ** 2, axis=1) for eta in parts])
+    independent = min(1.0, bank.independent_frames() / float(np.sum(bank.n_frames)))
+    effective = np.where(np.isfinite(counted), counted, 0.0) * independent
     fewest = float(effective.min())
     few = float(np.mean(effective < LEAST_EFFECTIVE))
     if few > 0.05 or fewest < LEAST_AT_ANY:
         limit = LEAST_EFFECTIVE if few > 0.05 else LEAST_AT_ANY
-        share = few if few > 0.05 else float(np.mean(effective < LEAST_AT_ANY))
         return Reach(
             False,
-            f"at {100 * share:.0f} % of the draws fewer than {limit:.0f} effective reference frames are left (fewest"
-            f" {fewest:.0f})",
+            f"at {np.sum(effective < limit)} of {len(effective)} draws fewer than {limit:.0f} effective independent reference"
+            f" frames are left (fewest {fewest:.0f})",
             effective,
             None,
         )
@@ -86,7 +90,7 @@ def reweighting_reach(bank: ReferenceBank, coefficients: Float[np.ndarray, "draw
     tail = "nearly equal weights" if k_hat is None else f"k-hat {k_hat:.2f}"
     return Reach(
         True,
-        f"the references overlap with all draws (at least {fewest:.0f} effective frames, {tail})",
+        f"the references overlap with all draws (at least {fewest:.0f} effective independent frames, {tail})",
         effective,
         k_hat,
     )

@@ -15,7 +15,7 @@ class LogNormalEstimate(NamedTuple):
     """A positive number with its error, as a log-normal law: what a ratio of uncertain positive numbers follows.
 
     Attributes:
-        median: of the law, the ratio of the estimates.
+        median: of the law.
         log_sd: standard deviation of the logarithm.
         parts: what makes which share of the logarithm's variance.
 
@@ -48,9 +48,12 @@ class LogNormalEstimate(NamedTuple):
 def time_rescaling(split: xr.Dataset, reference: Estimate) -> LogNormalEstimate:
     """The factor by which a coarse-grained model diffuses faster than the atomistic one.
 
-    s = D_cg/D_aa, with ln s normal about ln D_cg − ln D_aa and variance σ²(ln D_cg) + σ²(ln D_aa). A number D > 0 with
-    standard error e has σ² = ln(1 + e²/D²), that of the log-normal law with this mean and error. Both diffusion
-    coefficients must be of boxes of one size, or corrected for it.
+    s = D_cg/D_aa. Each coefficient follows the log-normal law with its value D as mean and its error e as standard
+    deviation: σ² = ln(1 + e²/D²) and, since the mean of such a law is above its median, E[ln D_true] = ln D − σ²/2. So
+
+        E[ln s] = ln D_cg − σ²_cg/2 − (ln D_aa − σ²_aa/2),   Var[ln s] = σ²_cg + σ²_aa.
+
+    Both diffusion coefficients must be of boxes of one size, or corrected for it.
 
     Args:
         split: of the coarse-grained diffusion coefficient, one number, from `nested_split` or `common_noise_split`.
@@ -69,8 +72,8 @@ def time_rescaling(split: xr.Dataset, reference: Estimate) -> LogNormalEstimate:
     Example:
         >>> cg = xr.Dataset({"mean": 10.0, "parametric_sd": 0.8, "simulation_sd": 0.6})
         >>> rescaling = time_rescaling(cg, Estimate(2.5, 0.1, 20.0))
-        >>> rescaling.median, round(rescaling.log_sd, 3), round(rescaling.parts["reference"], 2)
-        (4.0, 0.107, 0.14)
+        >>> round(rescaling.median, 3), round(rescaling.log_sd, 3), round(rescaling.parts["reference"], 2)
+        (3.983, 0.107, 0.14)
     """
     if split["mean"].ndim or not reference.standard_error >= 0.0:
         raise InputError(
@@ -94,14 +97,16 @@ def time_rescaling(split: xr.Dataset, reference: Estimate) -> LogNormalEstimate:
     whole = own + other
     shares = {name: own * (e / total) ** 2 if total else 0.0 for name, e in errors.items()}
     parts = {name: float(v / whole) if whole else 0.0 for name, v in {**shares, "reference": other}.items()}
-    return LogNormalEstimate(mean / reference.value, float(np.sqrt(whole)), parts)
+    median = mean / reference.value * float(np.exp(0.5 * (other - own)))
+    return LogNormalEstimate(median, float(np.sqrt(whole)), parts)
 
 
 def rescaled_diffusion(split: xr.Dataset, rescaling: LogNormalEstimate) -> LogNormalEstimate:
     """A diffusion coefficient of the model at another state, in atomistic time: D/s, log-normal.
 
-    The errors of the two are taken as independent, which is on the wide side: parameters that make the model faster at one
-    state mostly do so at the other. That s is the same at both states is an assumption of the rescaling, not a result.
+    D is the mean of its law, as in `time_rescaling`. The errors of the two are taken as independent, which is on the wide
+    side: parameters that make the model faster at one state mostly do so at the other. That s is the same at both states is
+    an assumption of the rescaling, not a result.
 
     Args:
         split: of the coarse-grained diffusion coefficient there.
@@ -113,8 +118,8 @@ def rescaled_diffusion(split: xr.Dataset, rescaling: LogNormalEstimate) -> LogNo
     Example:
         >>> there = xr.Dataset({"mean": 20.0, "parametric_sd": 1.0, "simulation_sd": 0.0})
         >>> found = rescaled_diffusion(there, LogNormalEstimate(4.0, 0.1, {"parametric": 1.0}))
-        >>> found.median, round(found.log_sd, 3)
-        (5.0, 0.112)
+        >>> round(found.median, 3), round(found.log_sd, 3)
+        (4.994, 0.112)
     """
     mean = float(split["mean"])
     total = float(np.hypot(float(split["parametric_sd"]), float(split["simulation_sd"])))
@@ -125,7 +130,8 @@ def rescaled_diffusion(split: xr.Dataset, rescaling: LogNormalEstimate) -> LogNo
     own, other = np.log1p((total / mean) ** 2), rescaling.log_sd**2
     whole = own + other
     shares = {"diffusion": float(own / whole), "rescaling": float(other / whole)} if whole else {}
-    return LogNormalEstimate(mean / rescaling.median, float(np.sqrt(whole)), shares)
+    median = mean * float(np.exp(-0.5 * own)) / rescaling.median
+    return LogNormalEstimate(median, float(np.sqrt(whole)), shares)
 
 
 def rescaling_sentence(rescaling: LogNormalEstimate, *, level: float = 0.9) -> str:

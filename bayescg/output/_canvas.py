@@ -51,7 +51,7 @@ def bands(
     axes: "Axes", x: Float[np.ndarray, "x"], draws: Float[np.ndarray, "draw x"], label: str, *, line: bool
 ) -> None:
     """The posterior's equal-tailed 50 and 90 % bands, and the median where a line is asked for."""
-    q05, q25, q50, q75, q95 = np.nanquantile(draws, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    q05, q25, q50, q75, q95 = np.nanquantile(draws, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0, method="weibull")
     axes.fill_between(x, q05, q95, color=POSTERIOR, alpha=0.25, linewidth=0, label=f"{label}, 90 %")
     axes.fill_between(x, q25, q75, color=POSTERIOR, alpha=0.45, linewidth=0, label=f"{label}, 50 %")
     if line:

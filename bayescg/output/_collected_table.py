@@ -20,7 +20,8 @@ def collected_table(tree: xr.DataTree) -> str:
     """One row per observable: mean, standard deviations of its parts, band, and the run of the posterior mean potential.
 
     `parametric_sd` is what the parameters make, `simulation_sd` the Monte-Carlo error of the mean, `noise_sd` what finite
-    simulation adds to the spread of the draws' means. Of a curve the row is for the place where parameters make the most.
+    simulation adds to the spread of the draws' means; `lower` and `upper` are the band for the value at a further draw. Of a
+    curve the row is for the place where parameters make the most.
 
     Args:
         tree: of `collect`.

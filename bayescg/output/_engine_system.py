@@ -8,6 +8,9 @@ from jaxtyping import Float
 from bayescg.data import UnitSystem, conversion
 from bayescg.errors import InputError
 
+_TELLABLE = 1e-5
+"""Relative difference of two lengths that an engine in single precision still sees."""
+
 
 class EngineSystem(NamedTuple):
     """A system to be simulated elsewhere, in a periodic box at constant volume and temperature.
@@ -57,11 +60,12 @@ class EngineSystem(NamedTuple):
             units=target,
         )
 
-    def check(self, cutoff: float) -> None:
-        """Raise an InputError where no engine could run this.
+    def check(self, cutoff: float, *, strictly: bool = False) -> None:
+        """Raise an InputError where the engine could not run this.
 
         Args:
             cutoff: of the potential [length].
+            strictly: the engine refuses edges of exactly twice the cutoff too; what single precision can't tell from it counts.
         """
         n = len(self.site_types)
         if np.shape(self.positions) != (n, 3) or np.shape(self.masses) != (n,) or np.shape(self.box) != (3,):
@@ -69,11 +73,19 @@ class EngineSystem(NamedTuple):
                 f"system: {n} sites, masses {np.shape(self.masses)}, positions {np.shape(self.positions)}, box"
                 f" {np.shape(self.box)}; expected one mass and three coordinates per site and three edges"
             )
-        if not np.isfinite(self.box).all() or np.min(self.box) < 2.0 * cutoff:
+        shortest = np.min(self.box)
+        too_short = shortest <= 2.0 * cutoff * (1.0 + _TELLABLE) if strictly else shortest < 2.0 * cutoff
+        if not np.isfinite(self.box).all() or too_short:
+            least = "longer than" if strictly else "of at least"
             raise InputError(
                 f"system: the box {np.array2string(np.asarray(self.box), precision=4)} {self.units.length} must be"
-                f" periodic with edges of at least twice the cutoff {cutoff:.4g}; export tables alone, or use a larger box"
+                f" periodic with edges {least} twice the cutoff {cutoff:.4g}; export tables alone, or use a larger box"
             )
+        for name in ("temperature", "time_step", "friction"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise InputError(
+                    f"system: {name} {getattr(self, name):g}; the runs' Langevin thermostat needs a positive number"
+                )
 
 
 class RunPlan(NamedTuple):
@@ -84,7 +96,7 @@ class RunPlan(NamedTuple):
         equilibration: steps before, of which nothing is kept; likewise.
         interval: steps between rows of the log and between frames.
         repeats: runs of each potential, with seeds of their own: two at least tell noise from parameters.
-        seed: of the first run; every other run has another.
+        seed: of the first run, 1 or more; every other run has another.
 
     Example:
         >>> RunPlan(steps=50_000, equilibration=5_000, interval=50).rows
@@ -104,6 +116,10 @@ class RunPlan(NamedTuple):
 
     def check(self) -> None:
         """Raise an InputError where the numbers make no run."""
+        if self.seed < 1:
+            raise InputError(
+                f"run plan: seed {self.seed}; expected 1 or more, since engines refuse others or pick one themselves"
+            )
         positive = min(self.steps, self.interval, self.repeats) > 0 and self.equilibration >= 0
         if not positive or self.rows < 2 or self.steps % self.interval or self.equilibration % self.interval:
             raise InputError(

@@ -4,6 +4,8 @@ User tables of non-bonded interactions need the group cut-off scheme, which GROM
 that reads them.
 """
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ EXTENSION = 1.0
 _SPACING = 0.001
 _SINGULAR = 0.04
 """Distance below which the columns that are multiplied by zero are zero, as in GROMACS' own tables [nm]."""
+_LETTERS = 5
+"""Of a name in a coordinate file."""
 _FILES = ("start.gro", "topol.top", "run.mdp", "run.sh")
 
 
@@ -35,7 +39,8 @@ def export_gromacs(
 
     The folder then holds `mean/table.xvg`, `draw_000/table.xvg` and so on, `start.gro`, `topol.top`, `run.mdp`, `run.sh`,
     which simulates them, and `manifest.json`. The potential stands in the columns h and −h' with C12 = 1 and C6 = 0. GROMACS
-    2019 is the last version that reads such tables.
+    2019 is the last version that reads such tables. Coordinate files hold five letters of a name: longer names of site types
+    have a short alias in both files, which the manifest lists under `aliases`.
 
     Args:
         tables: the potentials, in the units of the study.
@@ -48,7 +53,7 @@ def export_gromacs(
         The files written.
 
     Raises:
-        InputError: the folder holds something already, reduced units, a box shorter than twice the cutoff.
+        InputError: the folder holds something already, reduced units, a box not longer than twice the cutoff.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -65,13 +70,15 @@ def export_gromacs(
     """
     units = get_unit_system("gromacs")
     lookup, inside = TableLookup(tables, units), system.converted(units)
-    inside.check(lookup.cutoff)
+    inside.check(lookup.cutoff, strictly=True)  # grompp refuses equality
     plan.check()
     if not 0.0 < spacing < 0.1 * lookup.cutoff:
         raise InputError(
             f"export: rows {spacing:g} nm apart with a cutoff of {lookup.cutoff:g} nm are too coarse"
         )
     names = potential_names(tables)
+    short = aliases(inside.site_types)
+    named = inside._replace(site_types=tuple(short.get(name, name) for name in inside.site_types))
     r = grid(lookup.cutoff, spacing)
     energies, forces = lookup.energy_and_force(r)
     calibration = str(tables.provenance.get("calibration", "not stated"))
@@ -80,8 +87,8 @@ def export_gromacs(
             (partial / name).mkdir()
             words = " ".join(f"bayescg: {draw}; posterior: {calibration}".split())
             write_text(partial / name / "table.xvg", table_text(r, energy, force, words))
-        write_text(partial / "start.gro", _gro(inside))
-        write_text(partial / "topol.top", _topology(inside))
+        write_text(partial / "start.gro", _gro(named))
+        write_text(partial / "topol.top", _topology(named))
         write_text(partial / "run.mdp", _mdp(inside, plan, lookup.cutoff))
         write_text(partial / "run.sh", _shell(plan, [name for name, _ in names]))
         (partial / "run.sh").chmod(0o755)
@@ -95,7 +102,7 @@ def export_gromacs(
             potentials=[(name, draw, (f"{name}/table.xvg",)) for name, draw in names],
             shared=_FILES,
             provenance=tables.provenance,
-            more=run_facts(inside, plan),
+            more=run_facts(inside, plan) | ({"aliases": short} if short else {}),
         )
     files = [f"{name}/table.xvg" for name, _ in names]
     return [folder / file for file in (*files, *_FILES, MANIFEST_FILE)]
@@ -108,6 +115,29 @@ def grid(cutoff: float, spacing: float) -> Float[np.ndarray, " row"]:
     r = step * np.arange(inside + int(np.ceil(EXTENSION / step)) + 1)
     r[inside] = cutoff
     return r
+
+
+def aliases(site_types: Sequence[str]) -> dict[str, str]:
+    """A name of five letters at most for every site type whose own is longer, unlike all others.
+
+    Args:
+        site_types: names of the sites' types; equal names are one type.
+
+    Example:
+        >>> aliases(["A", "methyl", "methylene", "A"])
+        {'methyl': 'methy', 'methylene': 'meth1'}
+    """
+    own = list(dict.fromkeys(site_types))
+    taken = {name for name in own if len(name) <= _LETTERS}
+    short: dict[str, str] = {}
+    for name in own:
+        if len(name) > _LETTERS:
+            numbered = (f"{name[: _LETTERS - len(str(k))]}{k}" for k in itertools.count(1))
+            short[name] = next(
+                one for one in itertools.chain([name[:_LETTERS]], numbered) if one not in taken
+            )
+            taken.add(short[name])
+    return short
 
 
 def table_text(
@@ -133,8 +163,7 @@ def _gro(system: EngineSystem) -> str:
     """Positions with six digits; GROMACS tells the precision from the distance of the decimal points."""
     lines = [f"{len(system.masses)} sites", str(len(system.masses))]
     for k, (name, x) in enumerate(zip(system.site_types, system.positions, strict=True), start=1):
-        label = name[:5]
-        lines.append(f"{k % 100000:5d}{label:<5}{label:>5}{k % 100000:5d}" + "".join(f"{c:11.6f}" for c in x))
+        lines.append(f"{k % 100000:5d}{name:<5}{name:>5}{k % 100000:5d}" + "".join(f"{c:11.6f}" for c in x))
     return "\n".join([*lines, " ".join(f"{edge:.9f}" for edge in system.box)]) + "\n"
 
 

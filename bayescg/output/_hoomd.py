@@ -39,7 +39,7 @@ def export_hoomd(
         The files written.
 
     Raises:
-        InputError: the folder holds something already, a box shorter than twice the cutoff.
+        InputError: the folder holds something already, a box not longer than twice the cutoff.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -56,7 +56,7 @@ def export_hoomd(
     """
     units = get_unit_system("lj" if tables.units.name == "lj" else "gromacs")
     lookup, inside = TableLookup(tables, units), system.converted(units)
-    inside.check(lookup.cutoff)
+    inside.check(lookup.cutoff, strictly=True)  # its neighbour list raises at equality
     plan.check()
     names = potential_names(tables)
     r = np.linspace(lookup.cutoff / rows, lookup.cutoff, rows, endpoint=False)

@@ -28,9 +28,11 @@ def types_of(facts):
     return {mass: f"T{k}" for k, mass in enumerate(masses)}
 
 
-def pair_force(name, cutoff, types):
+def pair_force(name, cutoff, types, box):
     r, energy, force = np.loadtxt(HERE / name / "table.txt").T
-    table = hoomd.md.pair.Table(nlist=hoomd.md.nlist.Cell(buffer=0.1 * cutoff), default_r_cut=cutoff)
+    # HOOMD's neighbour list needs edges longer than twice the cutoff and the buffer together
+    buffer = min(0.1 * cutoff, 0.45 * (min(box) - 2.0 * cutoff))
+    table = hoomd.md.pair.Table(nlist=hoomd.md.nlist.Cell(buffer=buffer), default_r_cut=cutoff)
     for k, one in enumerate(types):
         for other in types[k:]:
             table.params[(one, other)] = {"r_min": r[0], "U": energy, "F": force}
@@ -66,7 +68,7 @@ def simulate(name, repeat, seed, manifest, start):
     types = types_of(facts)
     for mass, one in types.items():
         langevin.gamma[one] = facts["friction"] * mass
-    force = pair_force(name, manifest["cutoff"], list(types.values()))
+    force = pair_force(name, manifest["cutoff"], list(types.values()), start["box"])
     integrator = hoomd.md.Integrator(dt=facts["time_step"], methods=[langevin], forces=[force])
     simulation.operations.integrator = integrator
     thermo = hoomd.md.compute.ThermodynamicQuantities(filter=hoomd.filter.All())

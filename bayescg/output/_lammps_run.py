@@ -72,10 +72,13 @@ atom_style atomic
 boundary p p p
 read_data start.data
 neighbor {0.1 * cutoff:.6g} bin
+neigh_modify delay 0 every 1 check yes
 pair_style table linear {LAMMPS_GRID}
 pair_coeff * * ${{table}} {keyword} {cutoff:.15g}
 timestep {system.time_step:.15g}
-velocity all create {system.temperature:.15g} ${{seed}} mom yes rot no dist gaussian
+# The thermostat moves the centre of mass too, so that nothing is to be subtracted from 3N degrees of freedom.
+compute_modify thermo_temp extra/dof 0
+velocity all create {system.temperature:.15g} ${{seed}} mom no rot no dist gaussian temp thermo_temp
 fix integrate all nve
 fix bath all langevin {system.temperature:.15g} {system.temperature:.15g} {1.0 / system.friction:.15g} ${{seed}}
 thermo_style custom step pe ke temp press vol

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bayescg.data import UnitSystem, conversion
+from bayescg.errors import InputError
 from bayescg.output._openmm_system import PairFormula
 from bayescg.physics import LennardJones, Mie, PairPotential, WeeksChandlerAndersen
 
@@ -54,6 +55,9 @@ def _cut(
     """The formula cut as the potential is."""
     if convention == "shifted":
         return PairFormula(f"{formula}-shift", values | {"shift": at_cutoff}, _NO_TABLE, 0.0, cutoff)
-    assert convention == "smooth" and onset is not None  # a bare truncation becomes its continuous form
+    if convention != "smooth" or onset is None:
+        raise InputError(
+            f"export: the cutoff convention '{convention}' has no continuous formula for OpenMM; use 'shifted' or 'smooth'"
+        )
     more = {"onset": onset * length, "cut2": cutoff**2}
     return PairFormula(f"({formula}){_SWITCH}", values | more, _NO_TABLE, 0.0, cutoff)

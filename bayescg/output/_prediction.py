@@ -33,15 +33,16 @@ MOST_DIRECTIONS = 5
 def prediction_table(data: xr.Dataset) -> str:
     """A line for each observable: mean, error bar without what the model misses, its parts, and the data.
 
-    Of a function the numbers are root mean squares over its points. `misses` is the discrepancy beyond the error bars.
+    Of a function the numbers are root mean squares over its points. A chance that is unknown is left empty, and `± all` is
+    without it. `misses` is the discrepancy beyond the error bars.
 
     Args:
         data: of `study.predict`.
 
     Example:
         >>> one = ("component", [181.0])
-        >>> parts = (("part", "component"), [[400.0], [4.0], [16.0], [0.0]])
-        >>> names = ["parametric", "simulation", "aleatoric", "discrepancy"]
+        >>> parts = (("part", "component"), [[400.0], [4.0], [16.0]])
+        >>> names = ["parametric", "simulation", "aleatoric"]
         >>> by = ("observable", ["reweighting"])
         >>> table = {"mean": one, "variance": parts, "observed": one, "z": one, "discrepancy_sd": one, "method": by}
         >>> of, unit = ("component", ["pressure"]), ("component", ["bar"])
@@ -63,8 +64,8 @@ def prediction_table(data: xr.Dataset) -> str:
                 str(name),
                 f"{float(some['mean'][0]):.4g}" if n == 1 else f"{n} points",
                 str(some["unit"].values[0]),
-                f"{np.sqrt(sum(parts)):.2g}",
-                *(f"{np.sqrt(part):.2g}" for part in parts),
+                f"{np.sqrt(np.nansum(parts)):.2g}",
+                *("" if np.isnan(part) else f"{np.sqrt(part):.2g}" for part in parts),
                 f"{np.sqrt(np.mean(some['discrepancy_sd'].values[seen] ** 2)):.2g}" if seen.any() else "",
                 f"{float(some['observed'].values[seen][0]):.4g}" if seen.any() and n == 1 else "",
                 (f"{z[0]:+.1f}" if n == 1 else f"rms {np.sqrt(np.mean(z**2)):.1f}") if seen.any() else "",
@@ -123,13 +124,15 @@ def figure_prediction_parts(data: xr.Dataset) -> "Figure":
     figure, (axes,) = panels(1, size=(7.0, 1.6 + 0.42 * len(names)))
     left = np.zeros(len(names))
     variance = data["variance"].groupby("of").mean("component")
+    unknown = [bool(np.isnan(variance.sel(of=n, part="aleatoric"))) for n in names]
+    labels = [f"{n}\n(chance unknown)" if one else n for n, one in zip(names, unknown, strict=True)]
     for part, colour in PARTS.items():
         whole = np.array([float(variance.sel(of=n).sel(part=list(PARTS)).sum()) for n in names])
-        own = np.array([float(variance.sel(of=n, part=part)) for n in names])
+        own = np.nan_to_num([float(variance.sel(of=n, part=part)) for n in names])
         share = np.divide(own, whole, out=np.zeros(len(names)), where=whole > 0.0)
         hatch = {"parametric": "", "simulation": "///", "aleatoric": "..."}[part]
         axes.barh(
-            names,
+            labels,
             share,
             left=left,
             color=colour,
@@ -174,7 +177,7 @@ def figure_prediction_shares(data: xr.Dataset) -> "Figure":
         colours = [POSTERIOR, "#E69F00", "#009E73", "#CC79A7", "#56B4E9"]
         groups = [(f"direction {k + 1}", shares[:, k]) for k in sorted(named)]
         groups += [(f"{len(others)} others", shares[:, others].sum(axis=1))] if len(others) else []
-        groups += [("not linear", shares[:, -1])]
+        groups += [("not explained linearly", shares[:, -1])]
         for i, (label, own) in enumerate(groups):
             colour = (
                 colours[i] if label.startswith("direction") else (PRIOR if "others" in label else "#DDDDDD")
@@ -182,7 +185,9 @@ def figure_prediction_shares(data: xr.Dataset) -> "Figure":
             axes.barh(names, own, left=left, color=colour, label=label, edgecolor="white", height=0.62)
             left += own
     axes.set_xlim(0.0, 1.0)
-    axes.set_xlabel("share of the parametric variance; direction 1 is the one that the data determine best")
+    axes.set_xlabel(
+        f"share of the parametric variance; directions are\n{data.attrs.get('directions', 'those of the draws')}"
+    )
     legend_above(axes, 4)
     return _noted(figure, data, "Which combinations of parameters make the spread")
 

@@ -12,6 +12,34 @@ CELLS = 64
 """Cells of each distance bin, over which the pair function is averaged."""
 SHORTEST = 0.02
 """Of the cutoff; no pair comes as near, and formulas overflow below."""
+NEAR = 1e-6
+"""Of the cutoff; an edge as near to it lies on it, whichever way it was rounded, and in single precision too."""
+
+
+def pair_terms_within(
+    potential: Potential, edges: Float[np.ndarray, " edge"]
+) -> tuple[list[PairPotential], float]:
+    """The terms and the longest cutoff of a potential whose hypervirial pair counts in these bins give.
+
+    Raises:
+        InputError: a term that is no pair potential, or bins that end below the cutoff.
+
+    Example:
+        >>> from bayescg.physics import LennardJones
+        >>> pair_terms_within(LennardJones(1.0, 1.0, cutoff=2.5), np.linspace(0.0, 2.5, 6))[1]
+        2.5
+    """
+    terms = [term for term in terms_of(potential) if isinstance(term, PairPotential)]
+    if len(terms) != len(terms_of(potential)):
+        raise InputError(
+            "hypervirial: pair potentials alone have one that pair counts give; found another term"
+        )
+    reach = max(term.cutoff for term in terms)
+    if edges[-1] < reach * (1.0 - NEAR):
+        raise InputError(
+            f"hypervirial: distance bins end at {edges[-1]:g}, below the cutoff {reach:g}; count pairs up to it"
+        )
+    return terms, reach
 
 
 def hypervirial_per_bin(
@@ -48,28 +76,23 @@ def hypervirial_per_bin(
         Allen & Tildesley (2017), doi:10.1093/oso/9780198803195.001.0001, section 2.5 (the hypervirial; the jump at the
         cutoff is derived here).
     """
-    terms = [term for term in terms_of(potential) if isinstance(term, PairPotential)]
-    if len(terms) != len(terms_of(potential)):
-        raise InputError(
-            "hypervirial: pair potentials alone have one that pair counts give; found another term"
-        )
-    reach = max(term.cutoff for term in terms)
-    if edges[-1] < reach * (1.0 - 1e-9):
-        raise InputError(
-            f"hypervirial: distance bins end at {edges[-1]:g}, below the cutoff {reach:g}; count pairs up to it"
-        )
-    n_inside = int(
-        np.searchsorted(edges[:-1], reach * (1.0 + 1e-9))
-    )  # a jump at an edge falls on either side of it
+    terms, reach = pair_terms_within(potential, edges)
+    n_inside = int(np.searchsorted(edges[:-1], reach * (1.0 - NEAR)))
     fine = np.linspace(edges[:n_inside], edges[1 : n_inside + 1], CELLS + 1, axis=1)
-    grid = jnp.asarray(np.maximum(fine, SHORTEST * reach))
+    grid = np.maximum(fine, SHORTEST * reach)
     middle = 0.5 * (grid[:, 1:] + grid[:, :-1])
-    virial = -(grid**2) * sum(term.pair_force_factor(grid**2) for term in terms)
-    energy = jnp.asarray(sum(term.pair_energy(middle**2) for term in terms))
+    virial = -(grid**2) * sum(_force_factor(term, grid) for term in terms)
+    energy = jnp.asarray(sum(term.pair_energy(jnp.asarray(middle**2)) for term in terms))
     density = middle**2 * jnp.exp(-(energy - energy.min(axis=1, keepdims=True)) / kT)
-    width = jnp.asarray(np.diff(fine, axis=1))
+    width = np.diff(fine, axis=1)
     inside = jnp.sum(middle * density * jnp.diff(virial, axis=1), axis=1) / jnp.sum(density * width, axis=1)
     return jnp.concatenate([inside, jnp.zeros(len(edges) - 1 - n_inside)])
+
+
+def _force_factor(term: PairPotential, distances: Float[np.ndarray, "bin node"]) -> Float[Array, "bin node"]:
+    """f/r, none at the cutoff: a jump there belongs to the bin that ends there, wherever rounding puts the edge."""
+    factor = term.pair_force_factor(jnp.asarray(distances**2))
+    return jnp.where(distances >= term.cutoff * (1.0 - NEAR), 0.0, factor)
 
 
 def bulk_modulus_terms(

@@ -12,9 +12,8 @@ from bayescg.physics._draw_simulation import DrawBatch
 from bayescg.physics._engine import EngineState
 from bayescg.physics._estimate import LEAST_PIECES, time_blocks
 from bayescg.physics._mean_squared_displacement import mean_squared_displacement
-from bayescg.physics._pair import PairPotential
 from bayescg.physics._phase_space import PhaseSpace, on_step_state, record
-from bayescg.physics._potential import Potential, terms_of
+from bayescg.physics._potential import Potential
 from bayescg.physics._result import Result
 from bayescg.physics._simulate import Simulator
 from bayescg.physics._time_correlation import time_correlation
@@ -23,6 +22,8 @@ from bayescg.physics._velocity_autocorrelation import velocity_autocorrelation
 
 LEAST_PIECE = 64
 """Frames of a piece, below which no linear range or plateau is looked for."""
+BALANCED = 1e-4
+"""Net force in the sum of the sites' forces, below which it is rounding: 1e-6 of pair forces in single precision."""
 _NUMBERS = 1 << 26
 """Numbers of a group's trajectory in memory, 256 MB in single precision."""
 
@@ -40,6 +41,7 @@ class DrawCorrelations(NamedTuple):
         usable: replicas that stayed finite [draw replica].
         heating: change of the total energy over the trajectory, per site and k_B T; NaN for Langevin dynamics
             [draw replica].
+        at_rest: whether the total momentum was taken away at the start, since the forces conserve it.
 
     Example:
         >>> DrawCorrelations._fields[:3]
@@ -53,6 +55,7 @@ class DrawCorrelations(NamedTuple):
     n_frames: int
     usable: Bool[np.ndarray, "draw replica"]
     heating: Float[np.ndarray, "draw replica"]
+    at_rest: bool = False
 
 
 class Trajectory(NamedTuple):
@@ -86,9 +89,9 @@ def draw_correlations(
     """Dynamics from equilibrium configurations with fresh velocities, reduced to time correlation functions.
 
     An engine without friction gives Newton's dynamics: velocities are drawn from the Maxwell distribution at every
-    configuration, so that the average over replicas is canonical, and energy and momentum are conserved from then on. Where
-    all forces are between pairs in a closed box the total momentum is taken away first. An engine with friction gives
-    Langevin dynamics, whose friction slows diffusion down and which conserves neither.
+    configuration, so that the average over replicas is canonical, and energy is conserved from then on. Where the forces on
+    all sites add up to nothing, as they do between pairs, momentum is conserved too, and is taken away first. An engine with
+    friction gives Langevin dynamics, whose friction slows diffusion down and which conserves neither.
 
     The j-th replica of every draw begins with the same velocities, and feels the same noise. Replicas are cut into
     pieces, ten or more of each draw, as far as pieces of 64 frames allow.
@@ -134,36 +137,44 @@ def draw_correlations(
     per_draw = n_replicas * trajectory.n_frames * 2 * int(np.prod(positions.shape[2:]))
     size = max(1, min(n_draws, _NUMBERS // per_draw))
     size = -(-n_draws // -(-n_draws // size))
-    found = []
+    found, at_rest = [], None if simulator.engine.deterministic else False
     for first in range(0, n_draws, size):
         # the last group is filled up, so that one shape is compiled
         members = np.minimum(np.arange(first, first + size), n_draws - 1)
         batch = DrawBatch(simulator, [potentials[d] for d in members], n_replicas=n_replicas)
-        one = _of_group(batch, positions[members], trajectory, n_pieces, key)
+        if at_rest is None:
+            at_rest = _conserves_momentum(batch, positions[members])
+        one = _of_group(batch, positions[members], trajectory, n_pieces, key, at_rest=bool(at_rest))
         found.append([values[: n_draws - first] for values in one])
         tell(f"dynamics: {min(first + size, n_draws)} of {n_draws} draws")
     displacement, velocity, stress, fine, heating = (np.concatenate(c) for c in zip(*found, strict=True))
     fine = fine if usable is None else fine & usable
     heating = np.where(fine, heating, np.nan)
     time_step = trajectory.stride * simulator.settings.time_step
+    length = trajectory.n_frames // n_pieces
     return DrawCorrelations(
-        displacement, velocity, stress, time_step, trajectory.n_frames // n_pieces, fine, heating
+        displacement, velocity, stress, time_step, length, fine, heating, at_rest=bool(at_rest)
     )
 
 
 def _of_group(
-    batch: DrawBatch, positions: np.ndarray, trajectory: Trajectory, n_pieces: int, key: Key[Array, ""]
+    batch: DrawBatch,
+    positions: np.ndarray,
+    trajectory: Trajectory,
+    n_pieces: int,
+    key: Key[Array, ""],
+    *,
+    at_rest: bool,
 ) -> tuple[np.ndarray, ...]:
     """Correlations, usable replicas and heating of a group of draws."""
     simulator, engine, settings = batch.simulator, batch.simulator.engine, batch.simulator.engine.settings
     mass = 1.0 / np.asarray(settings.inverse_mass, float)
-    fine_start = np.isfinite(positions).all(axis=(1, 2, 3), keepdims=True)
-    flat = np.where(fine_start, positions, 0.0).reshape(-1, *positions.shape[2:])
+    flat = _finite_starts(positions)
     # of one draw's replicas, for all draws: common random numbers, whatever the size of the group
     first, all_of_them = (engine.initial_state(key, x) for x in (flat[: batch.n_replicas], flat))
     each = np.tile(np.arange(batch.n_replicas), batch.n_draws)
     velocities, keys = first.velocities[each], first.keys[each]
-    if engine.deterministic and _translates(simulator):
+    if at_rest:
         share = jnp.asarray(mass / mass.sum(), velocities.dtype)
         velocities = velocities - jnp.einsum("s,rsd->rd", share, velocities)[:, None]
     state = on_step_state(
@@ -194,10 +205,24 @@ def _of_group(
     return tuple(values.reshape(batch.n_draws, batch.n_replicas, *values.shape[1:]) for values in made)
 
 
-def _translates(simulator: Simulator) -> bool:
-    """Whether nothing but pairs act in a closed box, so that momentum is conserved."""
-    pairs = all(isinstance(term, PairPotential) for term in terms_of(simulator._form_of_potential))
-    return pairs and bool(np.isfinite(simulator.box).all())
+def _finite_starts(positions: Float[np.ndarray, "draw replica site dim"]) -> np.ndarray:
+    """Starts of all replicas [replica site dim], draws that have none at the origin: they are not usable anyway."""
+    fine = np.isfinite(positions).all(axis=(1, 2, 3), keepdims=True)
+    return np.where(fine, positions, 0.0).reshape(-1, *positions.shape[2:])
+
+
+def _conserves_momentum(batch: DrawBatch, positions: np.ndarray) -> bool | None:
+    """Whether the forces on all sites add up to nothing at every start; None where no start has finite forces."""
+    if positions.shape[2] == 1:  # taking its momentum away would stop it
+        return False
+    flat = _finite_starts(positions)
+    forces = np.asarray(batch.simulator.engine.forces(jnp.asarray(flat), batch.parameters), float)
+    known = np.isfinite(positions).all(axis=(1, 2, 3)).repeat(batch.n_replicas)
+    forces = forces[known & np.isfinite(forces).all(axis=(1, 2))]
+    if not len(forces):
+        return None
+    net, whole = np.abs(forces.sum(axis=1)), np.abs(forces).sum(axis=(1, 2))
+    return bool((net <= BALANCED * whole[:, None]).all())
 
 
 def _by_piece(

@@ -12,6 +12,7 @@ from bayescg.errors import InputError, SimulationError
 from bayescg.physics._draw_simulation import AlsoOfFrames, DrawBatch, DrawSamples, joined, troubles
 from bayescg.physics._engine import EngineState
 from bayescg.physics._result import Result
+from bayescg.physics._simulate import STUCK
 
 CLEAR = 4.5
 """Standard errors beyond which a drift, or a difference between starts, of all draws together is one."""
@@ -34,6 +35,7 @@ class Equilibrium(NamedTuple):
         between_starts: difference of the energy between two kinds of start, all draws together [standard error].
         apart: draws whose own two starts differ more than chance lets the worst of all draws do.
         n_discarded: samples before the window.
+        late_start: whether more than a fifth of the window is better cut off, even after all extensions.
 
     Example:
         >>> Equilibrium._fields[:3]
@@ -47,6 +49,7 @@ class Equilibrium(NamedTuple):
     between_starts: float
     apart: tuple[int, ...]
     n_discarded: int
+    late_start: bool
 
 
 def equilibrium_samples(
@@ -63,7 +66,8 @@ def equilibrium_samples(
     Replicas of even number are taken to start from one place, those of odd number from another. After `equilibration`
     samples a window of n_samples is looked at: whether the energy, averaged over draws and replicas, has a start that is
     better cut off, whether its halves differ, whether the two kinds of start do. As long as one of these is so, half a
-    window more is simulated and the window moves on.
+    window more is simulated and the window moves on. After six such extensions it is given up, but for a start that is
+    better cut off and nothing else: with few samples chance makes one now and then. It is told as `late_start`.
 
     Args:
         batch: what is simulated.
@@ -75,7 +79,8 @@ def equilibrium_samples(
 
     Raises:
         InputError: fewer than 20 samples.
-        SimulationError: no usable replicas at more than half of the draws, or no equilibrium after six extensions.
+        SimulationError: no usable replicas at more than half of the draws, or after six extensions the energy still drifts
+            or differs between the two kinds of start.
 
     Example:
         >>> equilibrium_samples(None, None, n_samples=5, equilibration=0)
@@ -107,12 +112,12 @@ def equilibrium_samples(
             between_starts(_over_draws(energy)),
             starts_apart(energy),
             equilibration + sum(lengths) - n_samples,
+            equilibration_cut(np.nanmean(_over_draws(energy), axis=0)).start > n_samples // 5,
         )
-        late = equilibration_cut(np.nanmean(_over_draws(energy), axis=0)).start > n_samples // 5
-        if not late and max(abs(found.drift), abs(found.between_starts)) < CLEAR:
+        if not found.late_start and max(abs(found.drift), abs(found.between_starts)) < CLEAR:
             return found
-        tell(f"not yet in equilibrium after {equilibration + sum(lengths)} samples: going on")
-    # only a start that is better cut off: with few samples chance makes one now and then
+        if extension < MOST_EXTENSIONS:
+            tell(f"not yet in equilibrium after {equilibration + sum(lengths)} samples: going on")
     if max(abs(found.drift), abs(found.between_starts)) < CLEAR:
         return found
     what = (
@@ -134,9 +139,14 @@ def refuse_failed(samples: DrawSamples, usable: Bool[np.ndarray, "draw replica"]
     """
     lost = usable.sum(axis=1) < 2
     if 2 * lost.sum() > len(lost):
-        codes = samples.result[~usable]
+        codes, accepted = samples.result[~usable], samples.acceptance[~usable]
         first = codes[codes != Result.OK.value]
-        why = str(list(Result)[int(first[0])]) if len(first) else "every move of them is rejected"
+        if len(first):
+            why = str(list(Result)[int(first[0])])
+        elif (accepted < STUCK).all():
+            why = "nearly every move of them is rejected: shorten the time step or the stride, or start from relaxed frames"
+        else:
+            why = "the energy terms of some frames are infinite or not a number: look whether sites overlap in the starts"
         raise SimulationError(
             f"simulation at draws: fewer than two usable replicas at {lost.sum()} of {len(lost)} draws; {why}"
         )

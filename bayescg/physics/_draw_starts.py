@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from bayescg.errors import InputError
 from bayescg.physics._phase_space import AnyEngine
@@ -121,7 +121,8 @@ def relaxed(
     """Positions moved down the energy by short steps, so that no two sites overlap when dynamics begin.
 
     Each step is along the forces; the farthest move is 2 % of the distance between sites in the beginning and less and less
-    later. Not a minimisation: only what is stiff relaxes.
+    later. An infinite force counts as the replica's largest finite one, and a site whose force is not a number waits until
+    the others have moved. Not a minimisation: only what is stiff relaxes.
 
     Args:
         engine: gives the forces.
@@ -145,11 +146,20 @@ def relaxed(
     spacing = (np.prod(edges) / n_sites) ** (1.0 / len(edges)) if np.isfinite(edges).all() else 1.0
     x = jnp.asarray(positions, engine.box.dtype)
     for step in range(n_steps):
-        forces = engine.forces(x, parameters)
-        largest = jnp.max(jnp.linalg.norm(forces, axis=-1), axis=-1)[:, None, None]
         move = _LARGEST_MOVE * spacing * (1.0 - step / n_steps)
-        x = x + jnp.where(jnp.isfinite(forces) & (largest > 0.0), forces / largest * move, 0.0)
+        x = x + move * _relative(engine.forces(x, parameters))
     return np.asarray(x, float)
+
+
+def _relative(forces: Float[Array, "replica site dim"]) -> Float[Array, "replica site dim"]:
+    """Forces in units of the largest of each replica; every site's own are capped, so that one can't stop the others."""
+    finite = jnp.isfinite(forces)
+    size = jnp.max(jnp.where(finite, jnp.abs(forces), 0.0), axis=(1, 2), keepdims=True)
+    capped = jnp.where(jnp.isinf(forces), jnp.sign(forces), 0.0)
+    # by components first: the squares of large forces overflow
+    relative = jnp.where(finite, forces / jnp.where(size > 0.0, size, 1.0), capped)
+    farthest = jnp.max(jnp.linalg.norm(relative, axis=-1), axis=-1)[:, None, None]
+    return relative / jnp.where(farthest > 0.0, farthest, 1.0)
 
 
 def two_kinds_of_start(

@@ -1,8 +1,9 @@
 """Batched simulation at constant pressure: Langevin dynamics with a Monte-Carlo barostat.
 
 Why Monte Carlo and not a piston: its acceptance rule is the ensemble, without a mass or a friction of the box to choose, a
-bias of the time step in the volume, or a virial (which many-body energies make dear). It needs energies only, leaves
-velocities alone, and scales one edge, two or three by the same rule. Dynamics between volume moves are those of constant
+time step of the box, or a virial (which many-body energies make dear). It needs energies only, leaves velocities alone,
+and scales one edge, two or three by the same rule. The dynamics between volume moves have a bias of order Δt² in the
+configurations without `metropolis`, and the mean volume inherits it. Dynamics between volume moves are those of constant
 volume, so that transport coefficients come out nearly undisturbed where volume moves are rare.
 """
 
@@ -241,7 +242,7 @@ class IsobaricEngine:
             stride: rounds between frames.
 
         Raises:
-            InputError: parameters or barostat that don't have one entry per replica.
+            InputError: parameters or barostat that don't have one entry per replica, or a surface tension without a plane.
         """
         n_replicas, dim = state.boxes.shape
         inputs = self._inputs(state, parameters, barostat)
@@ -323,6 +324,12 @@ class IsobaricEngine:
         def shared(value: ArrayLike, n: int) -> Array:
             return jnp.broadcast_to(jnp.asarray(value, self.dtype), (n_replicas, n))
 
+        first = self._fixed.groups[0]
+        if len(first) != dim - 1 and np.any(np.asarray(barostat.surface_tension) != 0.0):
+            raise InputError(
+                f"barostat: a surface tension acts on the area that the first group spans, but {first} are {len(first)} of"
+                f" {dim} directions; expected {dim - 1} in the first group, such as SEMI_ISOTROPIC, or no surface tension"
+            )
         smallest = 2.0 * self.cutoff if np.isfinite(self.cutoff) else 0.0
         conditions = Conditions(
             each(barostat.pressure, "pressure"),

@@ -46,14 +46,14 @@ class IsobaricResult(MessageCode):
 
     Example:
         >>> int(IsobaricResult.SMALL_BOX)
-        3
+        4
     """
 
     OK = Result.OK.value, Result.OK.message
     NONFINITE = Result.NONFINITE.value, Result.NONFINITE.message
     UNSTABLE = Result.UNSTABLE.value, Result.UNSTABLE.message
     SMALL_BOX = (
-        3,
+        4,  # 3 means something else in `Result`
         "an edge would have shrunk below twice the cutoff and was held there, which cuts the distribution of volumes off:"
         " use more sites, a shorter cutoff, or scale edges together (an edge that moves by itself drifts in a fluid)",
     )

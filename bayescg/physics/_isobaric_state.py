@@ -50,7 +50,7 @@ class Barostat(NamedTuple):
     Attributes:
         pressure: P [energy/length^dim].
         volume_steps: largest change of ln V_g of one move, of every group [group]; see `IsobaricEngine.tuned`.
-        surface_tension: γ of the plane of the first group [energy/length^(dim − 1)].
+        surface_tension: γ of the plane that the first group spans, of dim − 1 directions [energy/length^(dim − 1)].
         tail: c of the energy c/V of what lies beyond the cutoff, `TailCorrection.over_volume` [energy length^dim].
         lower: least edges, shared [length].
         upper: largest edges, shared [length].

@@ -1,6 +1,7 @@
 """Measured values that predictions are held against: the run's own data, or a table in a file."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import xarray as xr
 
 from bayescg.errors import InputError
 from bayescg.study._predicted_observables import OBSERVABLES
+from bayescg.study._prediction_target import PredictionTarget
 
 COLUMNS = ("observable", "at", "value", "standard_error")
 
@@ -32,16 +34,26 @@ class ObservedValues(NamedTuple):
         """Values and errors at the places of a grid, NaN where there is none.
 
         Raises:
-            InputError: a place that is none of the grid's.
+            InputError: a place that is none of the grid's, or two values for one place.
         """
         value, error = np.full((2, len(grid)), np.nan)
         for at, one, sd in zip(self.at, self.value, self.standard_error, strict=True):
-            place = 0 if np.isnan(grid).all() else int(np.nanargmin(np.abs(grid - at)))
-            width = np.min(np.diff(grid)) if len(grid) > 1 else np.inf
-            if np.isnan(at) != np.isnan(grid[place]) or abs(grid[place] - at) > 0.51 * width:
+            if np.isnan(at) != np.isnan(grid[0]):
                 raise InputError(
-                    f"observed values: no predicted value at {at:g}; predicted ones lie from {grid[0]:g} to {grid[-1]:g}"
-                    " (leave the place of a single number empty)"
+                    "observed values: a function needs the place of each value in `at`, a single number none"
+                )
+            place = 0 if np.isnan(at) else int(np.argmin(np.abs(grid - at)))
+            width = np.min(np.diff(grid)) if len(grid) > 1 else np.inf
+            if abs(grid[place] - at) > 0.51 * width:
+                raise InputError(
+                    f"observed values: no predicted value at {at:g}; predicted ones lie from {grid[0]:g} to {grid[-1]:g}, at"
+                    f" {width:.3g} from one another; leave it out"
+                )
+            if np.isfinite(value[place]):
+                raise InputError(
+                    "observed values: two for one predicted value"
+                    + ("" if np.isnan(at) else f", that at {grid[place]:g}")
+                    + "; give one"
                 )
             value[place], error[place] = one, sd
         return value, error
@@ -73,7 +85,8 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
         path: CSV, in the units of the run.
 
     Raises:
-        InputError: no such file, other columns, an unknown observable, what is no number.
+        InputError: no such file, other columns, an unknown observable, what is no number, a function without a place or a number
+            with one.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -84,9 +97,13 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
         181.0
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(
+            newline="", encoding="utf-8-sig"
+        ) as file:  # with or without the mark that spreadsheets write
             reader = csv.DictReader(file)
-            header, rows = tuple(name.strip() for name in reader.fieldnames or ()), list(reader)
+            header, rows = tuple(name.strip() for name in reader.fieldnames or ()), []
+            for row in reader:
+                rows.append((reader.line_num, row))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: can't be read ({error}); give a CSV file") from error
     if header != COLUMNS:
@@ -94,7 +111,7 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
             f"{path}: columns {', '.join(header) or 'none'}; expected {', '.join(COLUMNS)} in its first line"
         )
     table: dict[str, list[tuple[float, float, float]]] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         words = [(row[original] or "").strip() for original in (reader.fieldnames or ())]
         if words[0] not in OBSERVABLES:
             raise InputError(
@@ -110,8 +127,49 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
             raise InputError(
                 f"{path}: line {line}: value {value:g} ± {error_bar:g}; finite, and an error of at least 0"
             )
+        if np.isnan(at) == bool(OBSERVABLES[words[0]].along):
+            expected = "the place on its grid" if OBSERVABLES[words[0]].along else "nothing"
+            raise InputError(
+                f"{path}: line {line}: `at` of {words[0]} is {words[1] or 'empty'}; {expected} expected there"
+            )
+        if any(at == other or np.isnan(at) for other, *_ in table.get(words[0], [])):
+            raise InputError(f"{path}: line {line}: a second value of {words[0]} at the same place; give one")
         table.setdefault(words[0], []).append((at, value, error_bar))
     if not table:
         raise InputError(f"{path}: holds no values; one line for each expected")
     columns = {name: np.array(found) for name, found in table.items()}
     return {name: ObservedValues(c[:, 0], c[:, 1], c[:, 2], True) for name, c in columns.items()}
+
+
+def refuse_unpredicted(
+    given: Mapping[str, ObservedValues], names: Sequence[str], target: PredictionTarget, *, path: Path
+) -> None:
+    """Raise an InputError for values of what is not predicted, before anything is simulated.
+
+    Places of g(r) are known beforehand; those of other functions, after their simulation.
+
+    Args:
+        given: of `read_observed`.
+        names: of the observables that are predicted.
+        target: with the bins.
+        path: of the file, for the message.
+
+    Example:
+        >>> target, one = PredictionTarget(1.0, 2, np.ones(3), None, 0.0), np.array([1.0])
+        >>> given = {"pressure": ObservedValues(one * np.nan, one, one, True)}
+        >>> refuse_unpredicted(given, ["energy"], target, path=Path("measured.csv"))
+        Traceback (most recent call last):
+        ...
+        bayescg.errors.InputError: measured.csv: holds values of pressure, which is not predicted; name it or take them out
+    """
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"{path}: holds values of {name}, which is not predicted; name it or take them out"
+            )
+    edges = target.distance_edges
+    if "rdf" in given and edges is not None:
+        try:
+            given["rdf"].on((edges[1:] + edges[:-1]) / 2.0)
+        except InputError as error:
+            raise InputError(f"{path}: rdf: {error}") from error

@@ -15,39 +15,30 @@ from bayescg.analysis._reweighting_reach import Reach
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
 from bayescg.inference import Prior
-from bayescg.physics import PairPotential, Potential, ReferenceBank
+from bayescg.physics import ReferenceBank
 from bayescg.physics._compressibility import hypervirial_per_bin
-from bayescg.physics._potential import terms_of
 from bayescg.study._predicted_observables import FROM_RDF, OBSERVABLES
 from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, reweighted_part
 from bayescg.study._prediction_target import PredictionTarget
 
 STRUCTURE = ("rdf", *FROM_RDF)
+NOISY = 0.2
+"""Relative noise of a bulk modulus above which it is not divided by."""
 
 
-def refuse_unkept(
-    names: Sequence[str], bank: ReferenceBank, potential: Potential, target: PredictionTarget, *, run: str
-) -> None:
-    """Raise an InputError for an observable that the run's system or references don't have.
+def refuse_unkept(names: Sequence[str], bank: ReferenceBank, target: PredictionTarget, *, run: str) -> None:
+    """Raise an InputError for an observable that the run's references don't keep the statistics of.
 
     Args:
         names: observables that are functions of kept statistics.
         bank: the references.
-        potential: of the run.
         target: of the prediction.
         run: whose name the message begins with.
     """
-    pairs = all(isinstance(term, PairPotential) for term in terms_of(potential))
-    closed = bool(np.all(np.isfinite(target.box)))
-    n_bins = len(target.distance_edges) - 1
+    n_bins = 0 if target.distance_edges is None else len(target.distance_edges) - 1
     for name in names:
         if name in ("energy", "heat-capacity"):
             continue
-        if not (pairs and closed):
-            raise InputError(
-                f"{run}: {name} needs a pair potential in a periodic box, which this study is not; energy and heat-capacity"
-                " are left"
-            )
         if name != "pressure" and {r.pair_counts.shape[-1] for r in bank.references} != {n_bins}:
             raise InputError(
                 f"{run}: {name} needs pair counts in the references, and bank.nc keeps none of these bins; run the study"
@@ -70,8 +61,8 @@ def reweighted_parts(
     dim: int,
     reach: Reach,
     reason: str,
-) -> list[PredictedPart]:
-    """The observables by reweighting the bank to every draw at the target's temperature.
+) -> tuple[list[PredictedPart], list[str]]:
+    """The observables by reweighting the bank to every draw at the target's temperature, and notes on how well that went.
 
     Args:
         names: functions of kept statistics.
@@ -83,13 +74,18 @@ def reweighted_parts(
         dim: directions of space.
         reach: verdict on overlap.
         reason: why by reweighting.
+
+    Raises:
+        InputError: a bulk modulus that is positive at fewer than two draws.
     """
     kt = units.kT(target.temperature)
     eta = draw_coefficients(prior, z)
     scalars = tuple(name for name in names if name not in STRUCTURE)
     bins = np.zeros((len(z), 0))
     if "compressibility" in scalars:
-        at = lambda point: hypervirial_per_bin(prior.potential(point), target.distance_edges, kT=kt)  # noqa: E731
+        assert target.distance_edges is not None
+        edges = target.distance_edges
+        at = lambda point: hypervirial_per_bin(prior.potential(point), edges, kT=kt)  # noqa: E731
         mapped = jax.jit(lambda points: jax.lax.map(at, points, batch_size=8))
         bins = np.asarray(mapped(jnp.asarray(z)))
     inputs = ScalarInputs(
@@ -99,7 +95,40 @@ def reweighted_parts(
     found = reweighted_thermodynamics(bank, inputs, scalars)
     if set(names) & set(STRUCTURE):
         found |= _structure(bank, eta / (bank.beta * kt), target, units, names)
-    return [reweighted_part(name, found[name], reason) for name in names]
+    notes = compressibility_notes(found["compressibility"]) if "compressibility" in found else []
+    parts = [reweighted_part(name, found[name], reason) for name in names]
+    return [part._replace(effective_frames=reach.effective_frames) for part in parts], notes
+
+
+def compressibility_notes(means: xr.Dataset) -> list[str]:
+    """What is wrong with 1/K, if anything: draws without a positive K, and a K too noisy to be divided by.
+
+    Args:
+        means: of `reweighted_thermodynamics`.
+
+    Raises:
+        InputError: K is positive at fewer than two draws.
+    """
+    value = means["mean"]
+    n, lost = value.sizes["draw"], int(value.isnull().sum())
+    if n - lost < 2:
+        raise InputError(
+            f"compressibility: the bulk modulus is positive at {n - lost} of {n} draws; longer references are needed, or"
+            " another state; leave compressibility out"
+        )
+    notes = []
+    if lost:
+        notes.append(
+            f"Compressibility: the bulk modulus is not positive at {lost} of {n} draws, which have no compressibility and are"
+            " left out of its band."
+        )
+    noise = float(np.sqrt(((means["influence"] ** 2).sum("block") / value**2).mean()))
+    if noise > NOISY:
+        notes.append(
+            f"Compressibility: the bulk modulus of a draw has a relative error of {100 * noise:.0f} %, too large for its"
+            " inverse to be read; make the references longer."
+        )
+    return notes
 
 
 def draw_coefficients(
@@ -118,6 +147,7 @@ def _structure(
     names: Sequence[str],
 ) -> dict[str, xr.Dataset]:
     """g(r) and what is linear in it, from one pass over the frames."""
+    assert target.distance_edges is not None
     edges = target.distance_edges
     system = System(target.n_sites, target.volume, target.temperature, units, edges)
     counts = np.concatenate([r.pair_counts.reshape(r.n_frames, -1) for r in bank.references])

@@ -77,6 +77,7 @@ def _part(
     values = made.values["rdf" if name in FROM_RDF else name]
     variance = None if name in FROM_RDF else made.frame_variance.get(name)
     if name in FROM_RDF:
+        assert target.distance_edges is not None
         rdf = np.asarray(values.transpose("draw", "simulation", "r"), float)
         shell = first_shell(np.nanmean(rdf, axis=(0, 1)), target.distance_edges)
         functionals = rdf_functionals(target, shell=shell)

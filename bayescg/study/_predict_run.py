@@ -17,11 +17,12 @@ from bayescg.inference import Prior
 from bayescg.physics import PairPotential, ReferenceBank
 from bayescg.physics._potential import terms_of
 from bayescg.study._equilibrium import EquilibriumPipeline
-from bayescg.study._observed_values import ObservedValues, own_values, read_observed
+from bayescg.study._observed_values import ObservedValues, own_values, read_observed, refuse_unpredicted
 from bayescg.study._predict_by_reweighting import draw_coefficients, refuse_unkept, reweighted_parts
 from bayescg.study._predict_by_simulation import simulated_parts
 from bayescg.study._predicted_observables import OBSERVABLES, known_observables
 from bayescg.study._prediction_dataset import Coordinates, prediction_dataset
+from bayescg.study._prediction_needs import possible_observables
 from bayescg.study._prediction_parts import PredictedPart
 from bayescg.study._prediction_sentences import prediction_sentences
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
@@ -55,7 +56,7 @@ def predict(
     from_prior: bool = False,
     simulation: bool = True,
     n_simulated: int = 32,
-    n_replicas: int = 2,
+    n_replicas: int = 4,
     n_samples: int = 200,
     averaged_frames: float | None = None,
     observed: Path | None = None,
@@ -70,15 +71,16 @@ def predict(
 
     Args:
         run: the run's output folder.
-        observables: names; default g(r), coordination, energy, heat capacity, pressure, compressibility.
+        observables: names; default those of g(r), coordination, energy, heat capacity, pressure and compressibility that the
+            system has.
         temperature: of the state; default the run's [temperature].
         n_sites: size of the system; default the run's.
         density: sites per volume; default the run's [1/length³].
         n_draws: draws for reweighting, evenly chosen.
         from_prior: draws of the prior instead of the calibrated posterior.
         simulation: whether new simulations are allowed.
-        n_simulated: draws that are simulated, where simulation is needed.
-        n_replicas: independent simulations of each.
+        n_simulated: draws that are simulated, where simulation is needed; at least 2.
+        n_replicas: independent simulations of each; at least 2, and of 2 the noise is known badly.
         n_samples: frames of each.
         averaged_frames: number of independent frames in the average whose chance is told; default what the data are worth.
         observed: CSV with values to hold the predictions against; default the run's own data, at the run's own state.
@@ -89,8 +91,8 @@ def predict(
         As `prediction_dataset`, with title and sentences.
 
     Raises:
-        InputError: no run, a run on labelled configurations, an unknown observable, one that needs simulation where that is
-            forbidden, data that changed, an impossible state.
+        InputError: no run, a run on labelled configurations, an unknown observable, one that the system does not have or that
+            needs simulation where that is forbidden, observed values of none, data that changed, an impossible state.
 
     Example:
         >>> predict(Path("no-such-run"))  # doctest: +ELLIPSIS
@@ -99,8 +101,7 @@ def predict(
         bayescg.errors.InputError: no-such-run/posterior.nc: no such file; name the output folder of a finished run ...
     """
     names = known_observables(observables)
-    if n_draws < 2:
-        raise InputError(f"{run}: {n_draws} draws have no spread; ask for at least 2")
+    _refuse_counts(run, n_draws, n_simulated, n_replicas, averaged_frames)
     given = None if observed is None else read_observed(observed)
     tree = output.open_result(run)
     refuse_labelled(
@@ -109,6 +110,13 @@ def predict(
     tell(f"{run}: reading data and references")
     stored = _stored(tree, run)
     target = _target(stored, temperature=temperature, n_sites=n_sites, density=density)
+    if target.distance_edges is None or len(target.distance_edges) < 2:
+        target = target._replace(distance_edges=None)
+    names, notes = possible_observables(
+        names, stored.loaded.potential, target, asked=bool(observables), run=str(run)
+    )
+    if given is not None and observed is not None:
+        refuse_unpredicted(given, names, target, path=observed)
     z = _draws(stored, n_draws, from_prior=from_prior)
     reach, reasons = _routes(stored, names, target, z)
     tell("; ".join(f"{name} by {method}" for name, (method, _) in reasons.items()))
@@ -119,24 +127,25 @@ def predict(
                     f"{run}: {name} can't be reweighted: {reason}; new simulations are forbidden, allow them or leave it out"
                 )
     parts: list[PredictedPart] = []
-    notes: list[str] = []
     some = [name for name in names if reasons[name][0] == "reweighting"]
     if some:
         assert reach is not None
-        refuse_unkept(some, stored.bank, stored.loaded.potential, target, run=str(run))
-        parts += reweighted_parts(
+        refuse_unkept(some, stored.bank, target, run=str(run))
+        parts, told = reweighted_parts(
             some, stored.bank, stored.prior, z, target=target, units=stored.pipeline.units,
             dim=stored.loaded.survey.dim, reach=reach, reason=reasons[some[0]][1],
         )  # fmt: skip
+        notes += told
     rest = [name for name in names if reasons[name][0] == "simulation"]
     if rest:
-        made, notes = simulated_parts(
+        made, told = simulated_parts(
             rest, stored.prior, z, target=target, budget=_budget(stored, n_simulated, n_replicas, n_samples, len(z)),
             masses=np.asarray(stored.loaded.survey.source.topology.masses, float), units=stored.pipeline.units,
             configurations=_starts(stored), start_box=stored.loaded.survey.box,
             reasons={name: reasons[name][1] for name in rest}, key=jax.random.key(seed), tell=tell,
         )  # fmt: skip
         parts += made
+        notes += told
     tell("splitting the bands")
     parts.sort(key=lambda part: names.index(part.name))
     data = prediction_dataset(
@@ -144,6 +153,21 @@ def predict(
         averaged_frames=_data_frames(stored) if averaged_frames is None else averaged_frames,
     )  # fmt: skip
     return data.assign_attrs(_about(stored, target, z, from_prior=from_prior, notes=notes, data=data))
+
+
+def _refuse_counts(
+    run: Path, n_draws: int, n_simulated: int, n_replicas: int, averaged_frames: float | None
+) -> None:
+    if n_draws < 2:
+        raise InputError(f"{run}: {n_draws} draws have no spread; ask for at least 2")
+    if n_simulated < 2:
+        raise InputError(f"{run}: {n_simulated} simulated draws have no spread; ask for at least 2")
+    if n_replicas < 2:
+        raise InputError(
+            f"{run}: {n_replicas} replicas of each draw can't tell noise from parameters; at least 2"
+        )
+    if averaged_frames is not None and not averaged_frames > 0.0:
+        raise InputError(f"{run}: an average over {averaged_frames:g} frames; a number above 0 expected")
 
 
 def _stored(tree: xr.DataTree, run: Path) -> _Stored:
@@ -184,7 +208,19 @@ def _target(
             f"{stored.folder}: {sites} sites at density {rho:.4g} fill a box of {box.min():.4g}, below twice the cutoff"
             f" {reach:g}; ask for more sites"
         )
-    return PredictionTarget(kelvin, sites, box, edges[edges <= box.min() / 2.0 * (1.0 + 1e-9)], reach)
+    if sites == survey.n_sites and np.allclose(box, survey.box, rtol=1e-9):  # the references' own bins
+        return PredictionTarget(kelvin, sites, box, edges, reach)
+    half = 0.5 * float(box.min())
+    inside = edges[edges <= half * (1.0 + 1e-9)]
+    return PredictionTarget(kelvin, sites, box, _reaching(inside, min(reach, half)), reach)
+
+
+def _reaching(edges: np.ndarray, end: float) -> np.ndarray:
+    """Bins that end at `end` at least: pair counts must reach the cutoff. A narrow rest goes to the last bin."""
+    if len(edges) < 2 or edges[-1] >= end * (1.0 - 1e-9):
+        return edges
+    narrow = len(edges) > 2 and end - edges[-1] < 0.5 * (edges[-1] - edges[-2])
+    return np.append(edges[:-1] if narrow else edges, end)
 
 
 def _draws(stored: _Stored, n_draws: int, *, from_prior: bool) -> np.ndarray:
@@ -245,10 +281,6 @@ def _budget(
     stored: _Stored, n_simulated: int, n_replicas: int, n_samples: int, n_draws: int
 ) -> SimulationBudget:
     table = stored.pipeline.model.simulation
-    if n_replicas < 2:
-        raise InputError(
-            f"{stored.folder}: {n_replicas} replica of each draw can't tell noise from parameters; at least 2"
-        )
     return SimulationBudget(
         n_replicas,
         n_samples,
@@ -282,15 +314,17 @@ def _coordinates(stored: _Stored, z: np.ndarray) -> Coordinates:
     """Draws with names, and the Fisher eigenvectors where the run holds them."""
     prior, units = stored.prior, stored.pipeline.units
     names, parameters = _coordinate_names(prior, stored.loaded.potential, units)
+    axes = np.linalg.eigh(np.atleast_2d(np.cov(z.T)))[1].T[::-1]
+    fallback = Coordinates(z, names, axes, "principal axes of the draws, widest first")
     if "identifiability" not in stored.tree.children:
-        return Coordinates(z, names, None, "principal axes of the draws, widest first")
+        return fallback
     own = np.asarray(stored.tree["identifiability"].to_dataset()["eigenvector"].values, float)
     others = [i for i in range(len(names)) if i not in set(parameters.tolist())]
     whole = np.zeros((len(names), len(names)))
     whole[: len(own), parameters] = own
     whole[np.arange(len(own), len(names)), others] = 1.0
     if np.linalg.matrix_rank(whole) < len(names):
-        return Coordinates(z, names, None, "principal axes of the draws, widest first")
+        return fallback
     return Coordinates(
         z, names, whole, "eigenvectors of the Fisher information against the prior's, best determined first"
     )

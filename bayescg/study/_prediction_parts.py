@@ -49,11 +49,12 @@ def reweighted_part(name: str, means: xr.Dataset, reason: str) -> PredictedPart:
 
     Args:
         name: of the observable.
-        means: `mean`, `influence`, `fluctuation_variance`, `effective_frames`.
+        means: `mean`, `influence`, `fluctuation_variance`, `effective_frames`; a draw whose mean is NaN has none.
         reason: why by reweighting.
     """
     means["mean"].attrs["long_name"] = OBSERVABLES[name].long_name
-    split = common_noise_split(means)
+    there = np.isfinite(means["mean"].values.reshape(means.sizes["draw"], -1)).all(axis=1)
+    split = common_noise_split(means.isel(draw=np.flatnonzero(there)))
     return PredictedPart(name, split, means["mean"], "reweighting", reason, means["effective_frames"].values)
 
 
@@ -109,6 +110,7 @@ def rdf_functionals(target: PredictionTarget, *, shell: float) -> RdfFunctionals
         >>> round(float(made.of("coordination", np.ones(20))), 3)  # 0.099 (the others' density) · 4π/3 · 8
         3.318
     """
+    assert target.distance_edges is not None
     edges, n = target.distance_edges, len(target.distance_edges) - 1
     unit, none = jnp.eye(n), jnp.zeros(n)
     place = int(np.argmin(np.abs(edges[1:] - shell)))

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from bayescg.analysis import budget_sentence, combination
-from bayescg.study._prediction_dataset import Coordinates
+from bayescg.analysis._error_budget import PARTS as BUDGET_PARTS
+from bayescg.study._prediction_dataset import Coordinates, draws_for_shares, inside
 
 MOST_NAMED = 3
 """Coordinates of a combination that a sentence names."""
@@ -30,12 +31,13 @@ def prediction_sentences(
     for name in data["observable"].values:
         some = data.isel(component=np.flatnonzero(data["of"].values == name))
         said.append(_budget(some))
-        said.append(_share(some, coordinates, logarithmic))
+        said.append(_share(some, str(data["method"].sel(observable=name).item()), coordinates, logarithmic))
     said += _methods(data)
     said.append(
         f"Chance is that of an average over {float(data.attrs['averaged_frames']):.0f} independent frames; what the model's"
         " form misses is in none of these error bars."
     )
+    said.append(_unknown_chance(data))
     return [*[one for one in said if one], *_against_data(data)]
 
 
@@ -46,7 +48,7 @@ def _one(some: xr.Dataset) -> bool:
 def _budget(some: xr.Dataset) -> str:
     """What the model alone leaves open of one observable; what it misses is told beside the data."""
     view = some.isel(component=0) if _one(some) else some
-    variance = view["variance"].where(view["part"] != "discrepancy", 0.0)
+    variance = view["variance"].reindex(part=BUDGET_PARTS, fill_value=0.0)
     total = variance.sum("part")
     units = str(some["unit"].values[0])
     budget = xr.Dataset(
@@ -59,16 +61,33 @@ def _budget(some: xr.Dataset) -> str:
     return words
 
 
-def _share(some: xr.Dataset, coordinates: Coordinates, logarithmic: Sequence[bool]) -> str:
+def _unknown_chance(data: xr.Dataset) -> str:
+    """Whose error bar lacks the part of chance; empty where none does."""
+    unknown = np.isnan(data["fluctuation_sd"].values)
+    names = [str(name) for name in data["observable"].values if unknown[data["of"].values == name].all()]
+    if not names:
+        return ""
+    return f"Chance is unknown of {', '.join(names)}: no value frame by frame is known, so it is not in the error bars."
+
+
+def _share(some: xr.Dataset, method: str, coordinates: Coordinates, logarithmic: Sequence[bool]) -> str:
     """The combination that makes most of the parametric variance, of a function summed over its points."""
     weight = some["parametric_sd"].values ** 2
     share, rest = some["direction_share"].values, some["rest"].values
     there = np.isfinite(rest) & (weight > 0.0)
     name = str(some["long_name"].values[0])
+    n, size = int(np.isfinite(some["draws"].values).all(axis=1).sum()), coordinates.draws.shape[1]
     if not there.any():
-        n, size = int(np.isfinite(some["draws"].values[:, 0]).sum()), coordinates.draws.shape[1]
-        if n < size + 3:
-            return f"Which combination makes the spread of {name} can't be told from {n} draws of {size} coordinates."
+        if n < (least := draws_for_shares(method, size)):
+            return (
+                f"Which combination makes the spread of {name} can't be told from {n} draws of {size} coordinates; at least"
+                f" {least} are needed."
+            )
+        if method == "simulation" and (weight > 0.0).any():
+            return (
+                f"Which combination makes the spread of {name} can't be told, since half of it or more is simulation noise:"
+                " simulate longer."
+            )
         return ""
     w = weight[there] / weight[there].sum()
     along, left = share[:, there] @ w, float(rest[there] @ w)
@@ -76,17 +95,13 @@ def _share(some: xr.Dataset, coordinates: Coordinates, logarithmic: Sequence[boo
     text = _named(coordinates, k, logarithmic)
     return (
         f"Of the parametric variance of {name}, {100 * along[k]:.0f} % goes with direction {k + 1} of {len(along)}"
-        f" ({text}); {100 * left:.0f} % is not linear in the parameters."
+        f" ({text}); {100 * left:.0f} % is not explained linearly by {n} draws."
     )
 
 
 def _named(coordinates: Coordinates, k: int, logarithmic: Sequence[bool]) -> str:
     """The combination that moves along a direction, its largest coordinates."""
-    vectors = coordinates.directions
-    if vectors is None:
-        z = coordinates.draws
-        vectors = np.linalg.eigh(np.atleast_2d(np.cov(z.T)))[1].T[::-1]
-    row = np.linalg.inv(vectors).T[k]
+    row = np.linalg.inv(coordinates.directions).T[k]
     most = np.argsort(-np.abs(row))[:MOST_NAMED]
     kept = np.zeros(len(row))
     kept[most] = row[most]
@@ -114,6 +129,12 @@ def _against_data(data: xr.Dataset) -> list[str]:
     there = np.isfinite(data["z"].values)
     held = there & (data["held_out"].values == 1)
     for name in data["observable"].values:
+        mine = (data["of"].values == name) & (data["held_out"].values == 1) & ~there
+        if mine.any():
+            said.append(
+                f"{mine.sum()} held-out values of {name} have no error bar, nor has their prediction: they are not scored."
+            )
+    for name in data["observable"].values:
         mine = np.flatnonzero((data["of"].values == name) & there)
         if not len(mine):
             continue
@@ -130,9 +151,9 @@ def _against_data(data: xr.Dataset) -> list[str]:
             figure = f"z = {z[0]:+.1f}" if len(z) == 1 else f"root mean square z {np.sqrt(np.mean(z**2)):.1f}"
             said.append(f"Held-out {title}: {figure}, {off}.")
         else:
-            inside = float(np.mean(np.abs(z) < 1.645))
+            share = float(np.mean(inside(z, data["freedom"].values[mine])))
             said.append(
-                f"{title[:1].upper()}{title[1:]} of the data that were fitted: {100 * inside:.0f} % of {len(z)} points inside"
+                f"{title[:1].upper()}{title[1:]} of the data that were fitted: {100 * share:.0f} % of {len(z)} points inside"
                 f" 90 % intervals, {off}; it is no test."
             )
     if held.any():

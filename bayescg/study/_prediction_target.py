@@ -12,14 +12,14 @@ class PredictionTarget(NamedTuple):
         temperature: [temperature].
         n_sites: number of sites.
         box: edge lengths [length].
-        distance_edges: edges of the bins of g(r) [length].
+        distance_edges: edges of the bins of g(r), None where pairs are not counted [length].
         cutoff: of the potential [length].
     """
 
     temperature: float
     n_sites: int
     box: np.ndarray
-    distance_edges: np.ndarray
+    distance_edges: np.ndarray | None
     cutoff: float
 
     @property

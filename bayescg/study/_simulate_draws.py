@@ -12,9 +12,11 @@ from jaxtyping import Array, Float, Key
 from bayescg.data import UnitSystem
 from bayescg.errors import ConvergenceError, InputError, SimulationError
 from bayescg.physics import Potential, Simulator
+from bayescg.physics._compressibility import pair_terms_within
 from bayescg.physics._draw_dynamics import LEAST_PIECE, DrawCorrelations, Trajectory, draw_correlations
 from bayescg.physics._draw_equilibration import LEAST_SAMPLES, Equilibrium, equilibrium_samples
 from bayescg.physics._draw_simulation import DrawBatch
+from bayescg.physics._engine import PairEngine
 from bayescg.physics._estimate import LEAST_PIECES
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 from bayescg.study._simulated_observables import (
@@ -33,6 +35,8 @@ FRAMES_FOR_DIFFUSION = 2
 """The same where displacements alone are wanted."""
 MOST_HEATING = 0.05
 """Change of the total energy along Newton's dynamics, per site and k_B T, above which its time step is too long."""
+CUT = 2
+"""Parts of the time step of Metropolised sampling that dynamics takes: without the test it has the bias of its step."""
 DOUBLINGS = 2
 """Times that dynamics is made twice as long where it shows no linear range or plateau."""
 
@@ -84,7 +88,8 @@ def simulate_draws(
     lattice that was molten at twice the temperature (in an open box from hot configurations). Sampling goes on until the
     energy neither drifts nor differs between the two. The j-th replica of every draw uses the same random numbers.
     Dynamics begins from the last configurations with fresh velocities: Newton's (`newton`), which diffusion and viscosity
-    belong to, or with the friction of the budget (`langevin`), which slows diffusion down.
+    belong to, or with the friction of the budget (`langevin`), which slows diffusion down and has no viscosity, since it
+    does not conserve momentum. Its time step is half of that of Metropolised sampling.
 
     Args:
         potentials: one for each draw, of one form.
@@ -106,8 +111,9 @@ def simulate_draws(
         `diffusion-infinite` are those of an infinite box, by Yeh's and Hummer's correction.
 
     Raises:
-        InputError: an unknown observable, a cutoff beyond half the box, masses that differ, fewer than two replicas.
-        SimulationError: no equilibrium, or more than half of the draws lost.
+        InputError: an unknown observable, one that this system, its bins or its dynamics can't give, a cutoff beyond half the
+            box, masses that differ, fewer than two replicas.
+        SimulationError: no equilibrium, more than half of the draws lost, or Newton's dynamics that heats a draw.
         ConvergenceError: dynamics shows no linear range, or no plateau, even four times as long.
 
     Example:
@@ -129,12 +135,14 @@ def simulate_draws(
     begun = time.perf_counter()
     _refuse(observables, potentials, masses, target, budget, dynamics)
     make = simulators(potentials[0], target, budget, float(masses[0]), units)
+    sampler = make(metropolis, 1.0)
+    _refuse_by_system(observables, sampler, target, dynamics)
     start_key, melt_key, move_key = jax.random.split(key, 3)
     steps = ParticleSteps(target.n_sites, budget.stride)
     starts, notes = starts_of_two_kinds(
         potentials[len(potentials) // 2], make, configurations, start_box, target, budget, melt_key, steps
     )
-    batch = DrawBatch(make(metropolis, 1.0), potentials, n_replicas=budget.n_replicas)
+    batch = DrawBatch(sampler, potentials, n_replicas=budget.n_replicas)
     tell(f"equilibrium of {len(potentials)} draws, {budget.n_replicas} simulations each")
     found = equilibrium_samples(
         batch,
@@ -149,12 +157,12 @@ def simulate_draws(
     made = static_values(batch, found, observables, target, units)
     notes += made.notes
     if set(observables) & DYNAMIC:
-        moving = make(dynamics == "newton", 1.0)
+        moving = make(dynamics == "newton", 1.0, CUT if metropolis else 1)
         correlations, averages = _dynamics(
             moving, batch, potentials, found, observables, target, budget, units, move_key, steps, tell
         )
         made = Averages(made.values | averages.values, made.frame_variance)
-        notes += [*_dynamics_notes(correlations, dynamics, budget), *averages.notes]
+        notes += [*_dynamics_notes(correlations, moving, dynamics), *averages.notes]
     return SimulatedDraws(
         made.values, made.frame_variance, True, budget.n_samples, steps.total, time.perf_counter() - begun, notes
     )  # fmt: skip
@@ -195,6 +203,26 @@ def _refuse(
         )
 
 
+def _refuse_by_system(
+    observables: Sequence[str], simulator: Simulator, target: PredictionTarget, dynamics: str
+) -> None:
+    """Refuse what would be missed after all the sampling only."""
+    if "compressibility" in observables:
+        pair_terms_within(simulator._form_of_potential, np.asarray(target.distance_edges, float))
+    if "viscosity" not in observables:
+        return
+    if dynamics == "langevin":
+        raise InputError(
+            "simulation at draws: friction does not conserve momentum, so 'langevin' dynamics has no viscosity; use 'newton'"
+            " or leave it out"
+        )
+    if not isinstance(simulator.engine, PairEngine) or not np.isfinite(target.volume):
+        raise InputError(
+            "simulation at draws: viscosity is offered for pair potentials in a closed box of up to about 1,500 sites; leave"
+            " it out, or use fewer sites"
+        )
+
+
 def _dynamics(
     moving: Simulator,
     batch: DrawBatch,
@@ -210,9 +238,10 @@ def _dynamics(
 ) -> tuple[DrawCorrelations, Averages]:
     """Dynamics from the last configurations, made longer where it shows no linear range or plateau."""
     resolved = set(observables) & {"viscosity", "velocity-autocorrelation"}
-    stride = max(1, budget.stride // (FRAMES_PER_STRIDE if resolved else FRAMES_FOR_DIFFUSION))
+    apart = max(1, budget.stride // (FRAMES_PER_STRIDE if resolved else FRAMES_FOR_DIFFUSION))
+    stride = apart * moving.settings.stride // budget.stride
     least = LEAST_PIECE * -(-LEAST_PIECES // budget.n_replicas)
-    n_frames = max(budget.n_samples * budget.stride // stride, 2 * least)
+    n_frames = max(budget.n_samples * budget.stride // apart, 2 * least)
     shape = (batch.n_draws, batch.n_replicas, *found.state.positions.shape[1:])
     positions = np.asarray(found.state.positions, float).reshape(shape)
     for doubling in range(DOUBLINGS + 1):
@@ -226,13 +255,7 @@ def _dynamics(
             tell=tell,
         )
         steps.add(batch.n_draws * batch.n_replicas, n_frames, stride)
-        known = correlations.heating[np.isfinite(correlations.heating)]
-        worst = abs(float(known.mean())) if len(known) else 0.0
-        if worst > MOST_HEATING:
-            raise SimulationError(
-                f"simulation at draws: Newton's dynamics changes the energy by {worst:.2g} k_B T per site; shorten the time"
-                " step"
-            )
+        _refuse_heating(correlations.heating)
         try:
             return correlations, dynamic_values(correlations, observables, target, units)
         except ConvergenceError as error:
@@ -241,6 +264,18 @@ def _dynamics(
             tell(f"dynamics of {n_frames} frames is too short ({error}): twice as long")
             n_frames *= 2
     raise AssertionError("unreachable")
+
+
+def _refuse_heating(heating: Float[np.ndarray, "draw replica"]) -> None:
+    """Raise where Newton's dynamics changes the total energy of any draw, on average over its replicas."""
+    known = np.isfinite(heating)
+    change = np.where(known, heating, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    worst = int(np.argmax(np.abs(change)))
+    if abs(change[worst]) > MOST_HEATING:
+        raise SimulationError(
+            f"simulation at draws: Newton's dynamics changes the energy of draw {worst} by {change[worst]:+.2g} k_B T per site;"
+            " shorten the time step"
+        )
 
 
 def _sampling_notes(found: Equilibrium, budget: SimulationBudget, metropolis: bool) -> list[str]:
@@ -255,6 +290,11 @@ def _sampling_notes(found: Equilibrium, budget: SimulationBudget, metropolis: bo
         f"{tested}; the energy differs by {abs(found.drift):.1f} standard errors between their"
         f" halves and by {abs(found.between_starts):.1f} between the two kinds of start."
     ]
+    if found.late_start:
+        notes.append(
+            "The mean energy has a start that is better cut off, even after all extensions: with few frames chance makes one,"
+            " but so does slow relaxation; simulate longer to tell."
+        )
     if found.apart:
         notes.append(
             f"The two kinds of start disagree at draws {', '.join(map(str, found.apart))}: simulate longer there."
@@ -268,16 +308,30 @@ def _sampling_notes(found: Equilibrium, budget: SimulationBudget, metropolis: bo
     return notes
 
 
-def _dynamics_notes(correlations: DrawCorrelations, dynamics: str, budget: SimulationBudget) -> list[str]:
+def _dynamics_notes(correlations: DrawCorrelations, moving: Simulator, dynamics: str) -> list[str]:
     """What dynamics was, in sentences."""
     n_pieces = correlations.displacement.shape[2]
-    length = f"{n_pieces * correlations.n_frames} frames, {correlations.time_step:g} apart,"
+    settings = moving.settings
+    length = (
+        f"in steps of {settings.time_step:g}, {n_pieces * correlations.n_frames} frames, {correlations.time_step:g} apart,"
+        f" of each simulation"
+    )
+    engine = moving.engine.settings
+    expected = (
+        len(moving.box) * float(np.asarray(engine.kT)) * float(np.mean(np.asarray(engine.inverse_mass)))
+    )
+    n_sites = np.size(engine.inverse_mass)
+    if correlations.at_rest:
+        expected *= 1.0 - 1.0 / n_sites
+    measured = float(correlations.velocity[correlations.usable][..., 0].mean())
+    warmth = f"the mean squared velocity is {100.0 * (measured / expected - 1.0):+.1f} % off that of the temperature"
     if dynamics == "langevin":
         return [
-            f"Langevin dynamics with friction {budget.friction:g}, {length} of each simulation: diffusion is slower than"
-            " without friction, and the centre of mass moves."
+            f"Langevin dynamics with friction {settings.friction:g}, {length}; {warmth}. Diffusion is slower than without"
+            " friction, and the centre of mass moves."
         ]
+    rest = ", at rest as a whole" if correlations.at_rest else ""
     return [
-        f"Newton's dynamics without thermostat, {length} of each simulation, at rest as a whole; its total energy changes by"
-        f" {float(np.nanmean(correlations.heating)):+.2g} k_B T per site."
+        f"Newton's dynamics without thermostat, {length}{rest}; its total energy changes by"
+        f" {float(np.nanmean(correlations.heating)):+.2g} k_B T per site, and {warmth}."
     ]

@@ -140,12 +140,13 @@ class _Frames:
         return np.einsum("djsf,df->djs", self.found.samples.statistics[1], self.batch.coefficients)
 
     def _heat_capacity(self) -> xr.DataArray:
-        """3/2 + β² Var(U)/N with the variance about the draw's own mean over all its replicas."""
+        """d/2 + β² Var(U)/N with the variance about the draw's own mean over all its replicas."""
         energy = self.batch.energies(self.found.samples)
         energy = energy - energy.mean(axis=(1, 2), keepdims=True)
         moments = [self._array("heat-capacity", (energy**k).mean(axis=2), None, "1") for k in (1, 2)]
         scale = 1.0 / (self.thermal**2 * self.target.n_sites)
-        made = pseudo_values(lambda mean, square: 1.5 + scale * (square - mean**2), *moments)
+        kinetic = 0.5 * len(self.target.box)
+        made = pseudo_values(lambda mean, square: kinetic + scale * (square - mean**2), *moments)
         return made.assign_attrs(moments[0].attrs)
 
     def _compressibility(self) -> xr.DataArray:
@@ -215,7 +216,7 @@ def dynamic_values(
     values: dict[str, xr.DataArray] = {}
     notes: list[str] = []
     if "diffusion" in observables:
-        found = draw_diffusion(correlations)
+        found = draw_diffusion(correlations, dim=len(target.box))
         unit = units.unit("length^2/time")
         values["diffusion"] = _array("diffusion", found.values, None, unit)
         first, last = found.window
@@ -254,7 +255,7 @@ def _infinite(
         return None, "Diffusion in an infinite box is not given: the correction holds for a cube."
     whose = "its own viscosity"
     if relative_noise(viscosity) > NOISY:
-        viscosity = viscosity.mean("draw") + 0.0 * diffusion
+        viscosity = xr.zeros_like(diffusion) + viscosity.mean("draw")  # in this order: draw comes first
         whose = "the viscosity of all draws together, since those of single ones are noisy"
     if relative_noise(viscosity) > NOISY or not float(viscosity.mean()) > 0.0:
         return None, "Diffusion in an infinite box is not given: the viscosity is too noisy; simulate longer."

@@ -1,6 +1,6 @@
 """Simulators of a state, and where simulations of it begin: known configurations and a molten lattice."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -16,6 +16,12 @@ HOT = 2.0
 """Times the temperature at which the second kind of start is molten."""
 
 
+class SimulatorMaker(Protocol):
+    """What `simulators` returns."""
+
+    def __call__(self, metropolis: bool, hotter: float, cut: int = 1) -> Simulator: ...
+
+
 class ParticleSteps:
     """Counts particle-steps."""
 
@@ -28,10 +34,11 @@ class ParticleSteps:
 
 def simulators(
     potential: Potential, target: PredictionTarget, budget: SimulationBudget, mass: float, units: UnitSystem
-) -> Callable[[bool, float], Simulator]:
-    """Makes a simulator of the state, with Metropolis' test (and so an engine without friction) or without, and hotter."""
+) -> SimulatorMaker:
+    """Makes a simulator of the state, with Metropolis' test (and so an engine without friction) or without, hotter, and with
+    its time step cut into several."""
 
-    def make(metropolis: bool, hotter: float) -> Simulator:
+    def make(metropolis: bool, hotter: float, cut: int = 1) -> Simulator:
         return Simulator(
             potential,
             topology=Topology(("A",) * target.n_sites, np.full(target.n_sites, mass)),
@@ -39,7 +46,12 @@ def simulators(
             units=units,
             temperature=hotter * target.temperature,
             settings=SimulationSettings(
-                budget.time_step, budget.friction, budget.stride, budget.n_replicas, 0, metropolis=metropolis
+                budget.time_step / cut,
+                budget.friction,
+                budget.stride * cut,
+                budget.n_replicas,
+                0,
+                metropolis=metropolis,
             ),
             distance_edges=target.distance_edges,
         )
@@ -49,7 +61,7 @@ def simulators(
 
 def starts_of_two_kinds(
     potential: Potential,
-    make: Callable[[bool, float], Simulator],
+    make: SimulatorMaker,
     configurations: np.ndarray,
     start_box: np.ndarray,
     target: PredictionTarget,

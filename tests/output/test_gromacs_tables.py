@@ -1,5 +1,6 @@
 """GROMACS: tables read by the manual's rules give the potential, and the files around them what they must."""
 
+import json
 import subprocess
 import warnings
 from pathlib import Path
@@ -125,9 +126,41 @@ def test_the_script_runs_every_potential_once_with_seeds_of_their_own(exported, 
     assert (folder / "runs" / "draw_002" / "run_1" / "energy.edr").is_file()
 
 
+def test_long_names_have_one_alias_in_all_files(tmp_path):
+    """Coordinates hold five letters of a name: what stands there has to be a type of the topology, with its own mass."""
+    own = ("methylene",) * 60 + ("methyl",) * 40 + ("meth1",) * 20 + ("CH",) * 5
+    weights = {"methylene": 14.0, "methyl": 15.0, "meth1": 16.0, "CH": 13.0}
+    system = ex.argon_box()._replace(site_types=own, masses=np.array([weights[name] for name in own]))
+    export_gromacs(ex.tables_of(ex.lennard_jones()), tmp_path / "g", system=system, plan=ex.PLAN)
+    atoms = (tmp_path / "g" / "start.gro").read_text().splitlines()[2:-1]
+    written = [line[10:15].strip() for line in atoms]
+    assert written == [line[5:10].strip() for line in atoms]
+    assert len(dict(zip(own, written, strict=True))) == len(set(written)) == 4
+    assert [len(line) for line in atoms] == [20 + 3 * 11] * len(own)
+    topology = (tmp_path / "g" / "topol.top").read_text()
+    for line, name in zip(written, own, strict=True):
+        assert f"\n{line} {weights[name]:g} 0.0 A 0.0 1.0\n" in topology
+        assert (
+            f"[ moleculetype ]\n{line} 0\n\n[ atoms ]\n1 {line} 1 {line} {line} 1 0.0 {weights[name]:g}"
+            in topology
+        )
+    counts = [line.split() for line in topology.split("[ molecules ]\n")[1].splitlines()]
+    assert [name for name, count in counts for _ in range(int(count))] == written
+    manifest = json.loads((tmp_path / "g" / "manifest.json").read_text())
+    renamed = {a: b for a, b in zip(own, written, strict=True) if a != b}
+    assert manifest["aliases"] == renamed and set(renamed) == {"methylene", "methyl"}
+    assert manifest["system"]["site_types"] == list(own)
+
+
 def test_what_cannot_be_exported(tmp_path):
     tables = ex.tables_of(ex.lennard_jones())
-    for change, words in (({"spacing": 0.2}, "too coarse"), ({"plan": RunPlan(5, 0, 10)}, "two rows")):
+    equal = ex.argon_box()._replace(box=np.full(3, 2.0 * ex.CUTOFF))
+    for change, words in (
+        ({"spacing": 0.2}, "too coarse"),
+        ({"plan": RunPlan(5, 0, 10)}, "two rows"),
+        ({"system": equal}, "longer than twice the cutoff"),
+        ({"system": ex.argon_box()._replace(friction=0.0)}, "friction 0"),
+    ):
         with pytest.raises(InputError, match=words):
             export_gromacs(tables, tmp_path / "a", **{"system": ex.argon_box(), "plan": ex.PLAN} | change)
     assert not (tmp_path / "a").exists()

@@ -1,6 +1,8 @@
 """HOOMD-blue: tables read by the documented rules of md.pair.Table give the potential."""
 
 import json
+import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -65,7 +67,29 @@ def test_the_start_is_in_the_units_of_the_tables(tmp_path):
     compile((tmp_path / "h" / "run.py").read_text(), "run.py", "exec")
 
 
+@pytest.mark.parametrize(("edge", "full"), [(18.5, False), (17.001, False), (30.0, True)])
+def test_the_neighbour_list_fits_into_the_box(tmp_path, monkeypatch, edge, full):
+    """HOOMD raises unless every edge is longer than 2 (r_cut + buffer); a stand-in hears what the script asks for."""
+    box = ex.argon_box()._replace(box=np.array([40.0, edge, 40.0]))
+    folder = tmp_path / "h"
+    export_hoomd(ex.tables_of(ex.lennard_jones()), folder, system=box, plan=ex.PLAN)
+    hoomd = MagicMock()
+    hoomd.Simulation.return_value.timestep = 0
+    monkeypatch.setitem(sys.modules, "hoomd", hoomd)
+    monkeypatch.setattr(sys, "argv", ["run.py", "mean"])
+    script = (folder / "run.py").read_text()
+    exec(compile(script, "run.py", "exec"), {"__name__": "__main__", "__file__": str(folder / "run.py")})  # noqa: S102
+    r_cut = hoomd.md.pair.Table.call_args.kwargs["default_r_cut"]
+    buffer = hoomd.md.nlist.Cell.call_args.kwargs["buffer"]
+    assert r_cut == pytest.approx(0.1 * ex.CUTOFF)
+    assert buffer > 0.0 and 0.1 * edge > 2.0 * (r_cut + buffer)
+    assert (buffer == pytest.approx(0.1 * r_cut)) == full
+
+
 def test_what_cannot_be_exported(tmp_path):
-    with pytest.raises(InputError, match="twice the cutoff"):
-        export_hoomd(ex.tables_of(ex.lennard_jones()), tmp_path / "h", system=ex.argon_box(4), plan=ex.PLAN)
+    equal = ex.argon_box()._replace(box=np.full(3, 2.0 * ex.CUTOFF))
+    for system in (ex.argon_box(4), equal):
+        with pytest.raises(InputError, match="longer than twice the cutoff") as error:
+            export_hoomd(ex.tables_of(ex.lennard_jones()), tmp_path / "h", system=system, plan=ex.PLAN)
+        assert "\n" not in str(error.value)
     assert not (tmp_path / "h").exists()

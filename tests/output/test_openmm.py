@@ -11,6 +11,7 @@ import pytest
 from bayescg.data import get_unit_system
 from bayescg.errors import InputError
 from bayescg.output import EngineSystem, RunPlan, export_openmm, mean_of
+from bayescg.output._openmm_formulas import pair_formula
 from bayescg.physics import PairPotential
 from tests.output import engine_exports as ex
 from tests.output import engine_pythons as pythons
@@ -137,6 +138,12 @@ def test_the_system_is_converted_exactly():
     np.testing.assert_allclose(back.positions, system.positions, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("make", [ex.lennard_jones, ex.mie], ids=["lj", "mie"])
+def test_a_bare_truncation_has_no_formula(make):
+    with pytest.raises(InputError, match="'truncated' has no continuous formula"):
+        pair_formula(make("truncated")[0], get_unit_system("real"))
+
+
 def refused(
     place: Path, *, system: EngineSystem | None = None, plan: RunPlan = ex.PLAN, units: str = "real"
 ) -> str:
@@ -155,6 +162,12 @@ def test_what_cannot_be_exported(tmp_path):
     assert "twice the cutoff" in refused(tmp_path / "a", system=ex.argon_box(4))
     assert "multiples of the interval" in refused(tmp_path / "a", plan=RunPlan(205, 20, 10))
     assert "positive" in refused(tmp_path / "a", plan=RunPlan(200, 20, 10, repeats=0))
+    for seed in (0, -1):
+        assert f"seed {seed}; expected 1 or more" in refused(tmp_path / "a", plan=ex.PLAN._replace(seed=seed))
+    for name in ("friction", "time_step", "temperature"):
+        for value in (0.0, np.nan):
+            words = refused(tmp_path / "a", system=ex.argon_box()._replace(**{name: value}))
+            assert f"{name} {value:g}" in words
     assert "one mass" in refused(tmp_path / "a", system=ex.argon_box()._replace(masses=np.ones(3)))
     assert not (tmp_path / "a").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes"]

@@ -1,5 +1,7 @@
 """Batches of draws against wells and gases whose averages, correlations and noise are known."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,16 +18,28 @@ from bayescg.physics import (
     LennardJones,
     SimulationSettings,
     Simulator,
+    SumPotential,
     Trajectory,
+    _draw_equilibration,
     diffusion_coefficient,
     draw_correlations,
     draw_diffusion,
+    draw_viscosity,
     mean_squared_displacement,
+    time_correlation,
 )
-from bayescg.physics._draw_equilibration import between_starts, drift, refuse_failed, starts_apart
-from bayescg.physics._draw_simulation import troubles
-from bayescg.physics._draw_starts import lattice, scaled_configurations
-from bayescg.physics._phase_space import on_step_state, record
+from bayescg.physics._draw_dynamics import _by_piece, _conserves_momentum, _shear_stress
+from bayescg.physics._draw_equilibration import (
+    between_starts,
+    drift,
+    equilibrium_samples,
+    refuse_failed,
+    starts_apart,
+)
+from bayescg.physics._draw_simulation import DrawSamples, troubles
+from bayescg.physics._draw_starts import lattice, relaxed, scaled_configurations
+from bayescg.physics._phase_space import PhaseSpace, on_step_state, pair_virial, record
+from bayescg.physics._result import Result
 
 UNITS = get_unit_system("lj")
 KEY = jax.random.key(20261122)
@@ -89,6 +103,27 @@ def test_oscillators_with_friction_have_the_known_correlation():
     assert np.isnan(found.heating).all()
 
 
+def summed_virial(x, box, epsilon, sigma, cutoff):
+    """Σ over pairs of f_a d_b of Lennard-Jones sites, each pair once."""
+    apart = x[:, None] - x[None]
+    apart -= box * np.rint(apart / box)
+    r2 = np.sum(apart**2, axis=-1) + 1e9 * np.eye(len(x))
+    s6 = (sigma**2 / r2) ** 3
+    force = np.where(r2 < cutoff**2, 24.0 * epsilon * (2.0 * s6**2 - s6) / r2, 0.0)[..., None] * apart
+    return 0.5 * np.einsum("ija,ijb->ab", force, apart)
+
+
+def test_every_component_of_the_virial_tensor_is_the_sum_over_pairs():
+    box = np.array([4.6, 5.0, 5.5])
+    sites = lattice(32, box, seed=0) + 0.12 * np.random.default_rng(4).normal(size=(32, 3))
+    pair = LennardJones(1.3, 0.95, cutoff=2.3)
+    found = pair_virial(pair.pair_force_factor, jnp.asarray(sites.T), jnp.asarray(box))
+    tensor = summed_virial(sites, box, 1.3, 0.95, 2.3)
+    off = np.abs(tensor[np.triu_indices(3, 1)])
+    assert off.min() > 1e-3 * np.abs(tensor).max() and np.ptp(off) > 0.1 * off.max()
+    np.testing.assert_allclose(found, tensor, rtol=1e-9)
+
+
 def test_velocities_lie_on_the_step_and_the_virial_is_that_of_the_statistics():
     rng = np.random.default_rng(4)
     box = np.full(3, 4.6)
@@ -110,6 +145,9 @@ def test_velocities_lie_on_the_step_and_the_virial_is_that_of_the_statistics():
     for frame in (0, 4):
         virial = np.sum(coefficients * moving.reducer(kept.positions[:, frame])[1], axis=1)
         np.testing.assert_allclose(np.trace(kept.virial[:, frame], axis1=1, axis2=2), virial, rtol=2e-4)
+    for replica, (e, sigma) in enumerate([(1.0, 1.0), (1.0, 1.0), (1.2, 0.97), (1.2, 0.97)]):
+        tensor = summed_virial(kept.positions[replica, 4].astype(float), box, e, sigma, 2.3)
+        np.testing.assert_allclose(kept.virial[replica, 4], tensor, atol=2e-3)  # of numbers up to 100
     assert np.abs(kept.virial - np.swapaxes(kept.virial, -1, -2)).max() == 0.0
     assert (np.asarray(end.result) == 0).all()
 
@@ -139,6 +177,75 @@ def test_a_linear_range_lies_behind_the_first_motion_and_is_not_made_up():
     assert straight.window[0] >= 2.0
     with pytest.raises(ConvergenceError, match="still changes"):
         draw_diffusion(of(t**1.3))
+
+
+def test_stress_is_the_symmetric_traceless_pressure_tensor():
+    rng = np.random.default_rng(8)
+    v, mass, volume = rng.normal(size=(2, 3, 5, 3)), np.arange(1.0, 6.0), 7.0
+    virial = rng.normal(size=(2, 3, 3, 3))
+    virial = virial + np.swapaxes(virial, -1, -2)
+    found = _shear_stress(PhaseSpace(v, v, virial), mass, volume).reshape(2, 3, 3, 3)
+    one = sum(m * np.outer(u, u) for m, u in zip(mass, v[1, 2], strict=True)) + virial[1, 2]
+    np.testing.assert_allclose(found[1, 2], (one - np.trace(one) / 3.0 * np.eye(3)) / volume, rtol=1e-12)
+    np.testing.assert_allclose(np.trace(found, axis1=2, axis2=3), 0.0, atol=1e-12)
+
+
+def test_viscosity_of_made_up_stresses_is_volume_over_kt_times_their_integral():
+    """Pressure P_xy a discrete Ornstein-Uhlenbeck process: ⟨P_xy(0) P_xy(k)⟩ = p² ρᵏ, η = V/(kT) p² Δt [1/2 + ρ/(1 − ρ)]."""
+    rng, volume, thermal, step, rho, p = np.random.default_rng(9), 50.0, 1.7, 0.02, 0.8, 0.3
+    n_draws, n_replicas, n_frames = 2, 8, 4000
+    noise = autocorrelated(rng, (n_draws * n_replicas, 6, n_frames), rho)
+    off, diagonal = (
+        p * noise[:, :3],
+        np.sqrt(2.0) * p * noise[:, 3:],
+    )  # of an isotropic fluid, its trace aside
+    virial = np.zeros((n_draws * n_replicas, n_frames, 3, 3))
+    for k, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)]):
+        virial[..., a, b] = virial[..., b, a] = volume * off[:, k]
+        virial[..., k, k] = volume * (diagonal[:, k] + 20.0)  # a mean pressure, which must not count
+    still = np.zeros((n_draws * n_replicas, n_frames, 1, 3))
+    stress = _shear_stress(PhaseSpace(still, still, virial), np.ones(1), volume)
+    pieces = _by_piece(time_correlation, stress, 4).reshape(n_draws, n_replicas, 4, -1)
+    fine = np.ones((n_draws, n_replicas), bool)
+    given = DrawCorrelations(pieces, pieces, pieces, step, n_frames // 4, fine, 0.0 * fine)
+    found = draw_viscosity(given, volume=volume, thermal_energy=thermal)
+    exact = volume / thermal * p**2 * step * (0.5 + rho / (1.0 - rho))
+    error = found.values.std(ddof=1) / np.sqrt(found.values.size)
+    assert (
+        abs(found.values.mean() - exact) < 4.1 * error and error < 0.05 * exact
+    )  # t with 15 degrees of freedom
+
+
+def test_momentum_is_conserved_where_forces_add_up_to_nothing():
+    sites = lattice(8, np.full(3, 4.0), seed=0) + 0.1 * np.random.default_rng(1).normal(size=(2, 2, 8, 3))
+    closed, open_box = [4.0] * 3, [np.inf] * 3
+    pair, well = LennardJones(1.0, 1.0, cutoff=1.9), HarmonicWell(1.0)
+    cases = [
+        (pair, closed, True),
+        (pair, open_box, True),
+        (well, open_box, False),
+        (SumPotential((pair, HarmonicWell(1e-2))), open_box, False),
+    ]
+    for potential, box, conserved in cases:
+        batch = DrawBatch(simulator(potential, 8, box), [potential] * 2, n_replicas=2)
+        assert _conserves_momentum(batch, sites) is conserved, (potential, box)
+        assert (
+            _conserves_momentum(batch, np.where(np.arange(2)[:, None, None, None] == 0, np.nan, sites))
+            is conserved
+        )
+        assert _conserves_momentum(batch, np.nan * sites) is None
+
+
+def test_a_cluster_in_an_open_box_does_not_drift():
+    """Two particles: with the whole at rest their velocities are opposite, and 3/2 kT is left of 3 kT."""
+    pair = LennardJones(1.0, 1.0, cutoff=2.5)
+    given = np.tile([[0.0, 0.0, 0.0], [1.12, 0.0, 0.0]], (1, 40, 1, 1))
+    engine = simulator(pair, 2, [np.inf] * 3, time_step=1e-4)
+    found = draw_correlations(engine, [pair], given, trajectory=Trajectory(64, 1), key=KEY)
+    assert found.at_rest
+    kinetic = found.velocity[0, :, 0, 0]  # 3/2 kT/m per site at first, and it hardly moves
+    assert abs(kinetic.mean() - 1.5) < 4.5 * kinetic.std(ddof=1) / np.sqrt(40)
+    assert kinetic.std(ddof=1) / np.sqrt(40) < 0.25
 
 
 # --- parameters and noise ---
@@ -211,6 +318,22 @@ def test_z_scores_of_drift_and_starts_are_normal_and_see_what_is_there():
     assert abs(drift(series[2] + np.linspace(0.0, 4.0, 200))) > 4.5
 
 
+def test_a_start_that_is_better_cut_off_after_all_extensions_is_told(monkeypatch):
+    wells = [HarmonicWell(1.0), HarmonicWell(2.0)]
+    engine = simulator(wells[0], 2, [np.inf] * 3, time_step=0.1, stride=16)
+    batch = DrawBatch(engine, wells, n_replicas=2)
+    start = batch.start(KEY, np.random.default_rng(0).normal(size=(2, 2, 3)))
+    told = {}
+    for cut in (0, 20):
+        monkeypatch.setattr(
+            _draw_equilibration, "equilibration_cut", lambda _, cut=cut: SimpleNamespace(start=cut)
+        )
+        heard = []
+        found = equilibrium_samples(batch, start, n_samples=20, equilibration=0, tell=heard.append)
+        told[found.late_start] = len(heard), found.n_discarded
+    assert told == {False: (0, 0), True: (6, 60)}  # half a window each
+
+
 def test_replicas_that_fail_are_named_and_too_many_are_refused():
     wells = [HarmonicWell(1.0), HarmonicWell(1e5), HarmonicWell(2.0)]
     engine = simulator(wells[0], 2, [np.inf] * 3, time_step=0.1)
@@ -226,6 +349,25 @@ def test_replicas_that_fail_are_named_and_too_many_are_refused():
     started[1] = np.nan
     _, bad = batch.sample(batch.start(KEY, started), n_samples=20)
     assert troubles(bad)[:, 1].all() and not troubles(bad)[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "acceptance", "code", "words"),
+    [
+        (np.inf, 0.9, Result.OK, "infinite or not a number"),
+        (np.nan, np.nan, Result.OK, "infinite or not a number"),  # without Metropolis there is no acceptance
+        (1.0, 0.0, Result.OK, "nearly every move of them is rejected"),
+        (np.nan, 0.0, Result.UNSTABLE, "kinetic temperature"),
+    ],
+)
+def test_the_reason_why_replicas_are_lost_is_the_true_one(value, acceptance, code, words):
+    column, shape = np.full((3, 2, 20, 1), value), (3, 2)
+    lost = DrawSamples((column,), column[..., :0], np.full(shape, acceptance), np.full(shape, code.value))
+    with pytest.raises(SimulationError) as error:
+        refuse_failed(lost, ~troubles(lost))
+    told = str(error.value)
+    others = {"infinite or not a number;", "every move", "kinetic temperature"}
+    assert words in told and sum(other in told for other in others) <= 1 and "\n" not in told
 
 
 def test_one_replica_is_refused():
@@ -247,6 +389,29 @@ def test_a_lattice_keeps_sites_apart(n_sites):
     distance = np.linalg.norm(apart, axis=-1)[~np.eye(n_sites, dtype=bool)]
     spacing = (np.prod(box) / n_sites) ** (1.0 / 3.0)
     assert n_sites == 1 or distance.min() > 0.72 * spacing
+
+
+@pytest.mark.parametrize("worst", [np.inf, -np.inf, np.nan, 3e38])
+def test_one_hopeless_force_does_not_stop_the_others(worst):
+    """Of one replica of two; forces pull to the origin, and the sites get there unless something holds all of them."""
+    box = jnp.full(3, 10.0, jnp.float32)
+
+    class Pull:
+        def __init__(self):
+            self.box = box
+
+        def forces(self, x, parameters):
+            overlap = jnp.zeros(x.shape, x.dtype).at[0, 0, 0].set(worst)
+            return jnp.where(overlap == 0.0, -parameters[:, None, None] * x, overlap)
+
+    positions = np.random.default_rng(3).uniform(1.0, 2.0, size=(2, 5, 3))
+    moved = np.round(relaxed(Pull(), positions, jnp.ones(2), n_steps=30) - positions, 5)
+    assert np.isfinite(moved).all()
+    if not np.isfinite(worst):  # one that is finite and huge goes first, the others after it
+        np.testing.assert_array_less(moved[0, 1:], -0.1)
+    sign = 0.0 if np.isnan(worst) else np.sign(worst)
+    assert np.sign(moved[0, 0, 0]) == sign and np.linalg.norm(moved, axis=-1).max() < 30 * 0.02 * 6.0
+    np.testing.assert_array_less(moved[1], -0.1)
 
 
 def test_repeated_configurations_keep_density_and_neighbours():

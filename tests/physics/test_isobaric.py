@@ -16,7 +16,9 @@ from bayescg.physics import (
     IsobaricEngine,
     throw_isobaric,
 )
+from bayescg.physics._isobaric_moves import IsobaricResult
 from bayescg.physics._langevin import LangevinSettings
+from bayescg.physics._result import Result
 from bayescg.physics._space import minimum_image
 
 N = 8
@@ -182,6 +184,13 @@ def test_pieces_give_the_same_bits_and_precision_is_kept():
     np.testing.assert_array_equal(np.asarray(whole.positions), np.asarray(half.positions))
 
 
+def test_equal_codes_have_equal_meanings_at_constant_pressure_and_volume():
+    meanings = {code.value: (code.name, str(code)) for code in Result}
+    for code in IsobaricResult:
+        assert meanings.get(code.value, (code.name, str(code))) == (code.name, str(code))
+    assert {code.value for code in (Result.OK, Result.NONFINITE, Result.UNSTABLE)} <= set(IsobaricResult)
+
+
 def test_bad_input_is_told_in_one_line():
     make = lambda **more: IsobaricEngine(N, SETTINGS, AnyEnergy(nothing), **({"cutoff": np.inf} | more))  # noqa: E731
     with pytest.raises(InputError, match="groups"):
@@ -198,6 +207,13 @@ def test_bad_input_is_told_in_one_line():
     state = engine.initial_state(jax.random.key(0), np.zeros((2, N, 3)), np.full((2, 3), 3.0))
     with pytest.raises(InputError, match="pressure"):
         engine.run(state, jnp.zeros(2), Barostat(np.ones(3)), n_samples=1, stride=1)
+    for groups in (ISOTROPIC, ((2,),), ANISOTROPIC):
+        for tension in (1.0, np.array([0.0, -1.0])):
+            with pytest.raises(InputError, match="area that the first group spans") as error:
+                make(groups=groups).run(
+                    state, jnp.zeros(2), Barostat(1.0, surface_tension=tension), n_samples=1, stride=1
+                )
+            assert "\n" not in str(error.value)
     # a pressure that squeezes the box below twice the cutoff is told, not hidden
     state, _ = engine.run(state, jnp.zeros(2), Barostat(50.0, 0.3), n_samples=2, stride=100)
     assert np.asarray(state.boxes).min() >= 2.0

@@ -11,13 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
+from bayescg.analysis import nested_split
 from bayescg.cli import main
 from bayescg.data import Frames, State, Topology, get_unit_system, radial_distribution
 from bayescg.errors import InputError
 from bayescg.output import RunPlan, export_lammps, export_openmm, read_manifest
 from bayescg.physics import diffusion_coefficient, unwrap
 from bayescg.study import collect, write_collected
+from bayescg.study._collect import predictive_band
+from bayescg.study._collect_averages import structure_curves
+from bayescg.study._collect_runs import find_runs
 from tests.output import engine_exports as ex
 from tests.output import engine_pythons as pythons
 
@@ -36,16 +41,18 @@ def some_tables(n_draws: int):
     )
 
 
-def write_logs(folder: Path, *, key: int = 0, rows: int = 40) -> None:
-    """OpenMM's logs of independent rows, whose means spread as they should."""
+def write_logs(
+    folder: Path, *, key: int = 0, rows: int = 40, parametric: float = PARAMETRIC, alike: int = 1
+) -> None:
+    """OpenMM's logs, whose means spread as they should, of rows of which so many after each other are alike."""
     rng = np.random.default_rng(key)
     manifest = read_manifest(folder)
     for one in manifest.potentials:
-        centre = MEAN + (0.0 if one.name == "mean" else PARAMETRIC * rng.normal())
+        centre = MEAN + (0.0 if one.name == "mean" else parametric * rng.normal())
         for repeat in range(manifest.plan.repeats):
             place = folder / "runs" / one.name / f"run_{repeat}"
             place.mkdir(parents=True)
-            values = centre + NOISE * np.sqrt(rows) * rng.normal(size=rows)
+            values = centre + NOISE * np.sqrt(rows) * np.repeat(rng.normal(size=rows // alike), alike)
             lines = [f"{10 * (k + 1)},{v!r},85.0" for k, v in enumerate(values.tolist())]
             head = '#"Step","Potential Energy (kJ/mole)","Temperature (K)"'
             (place / "log.csv").write_text("\n".join([head, *lines]) + "\n")
@@ -113,6 +120,64 @@ def test_single_runs_are_cut_into_pieces(tmp_path):
     assert found["values"].sizes == {"draw": 60, "simulation": 4}
     assert float(found["noise_sd"]) * 4.184 == pytest.approx(NOISE, rel=0.25)
     assert "4 pieces" in found.attrs["note"]
+
+
+def single_runs(folder: Path, *, parametric: float = PARAMETRIC, alike: int = 1) -> xr.Dataset:
+    """Of 20 draws with 400 rows each."""
+    plan = RunPlan(steps=4000, equilibration=20, interval=10, repeats=1)
+    export_openmm(some_tables(20), folder, system=ex.argon_box(), plan=plan)
+    write_logs(folder, rows=400, parametric=parametric, alike=alike)
+    return collect(folder)["potential_energy"].to_dataset()
+
+
+def test_the_spread_of_the_draws_is_no_memory_of_the_rows(tmp_path):
+    """Rows without memory, of potentials as far apart as the rows of one: pieces are as long as they look."""
+    row_sd = NOISE * np.sqrt(400)
+    found = single_runs(tmp_path / "openmm", parametric=row_sd)
+    assert found.attrs["note"] == "noise from 4 pieces of single runs"
+    assert float(found["noise_sd"]) * 4.184 == pytest.approx(NOISE, rel=0.3)
+
+
+def test_pieces_shorter_than_the_memory_of_their_rows_are_told(tmp_path):
+    """Twenty rows after each other alike: a piece of 100 is worth five."""
+    note = single_runs(tmp_path / "openmm", alike=20).attrs["note"]
+    assert "underestimated" in note
+    assert 3.5 < float(note.split("only ")[1].split()[0]) < 6.5
+
+
+@pytest.mark.parametrize(("n_draws", "noise"), [(3, 0.0), (5, 0.0), (20, 0.0), (20, 0.5), (150, 1.0)])
+def test_the_band_holds_a_further_draw_at_its_level(n_draws, noise):
+    """The truth at one draw more, of 4000 posteriors each; with noise in two runs of every draw."""
+    rng, n, level = np.random.default_rng(n_draws), 4000, 0.9
+    truth = rng.normal(size=(n_draws + 1, n))
+    runs = truth[:-1, None] + noise * rng.normal(size=(n_draws, 2, n))
+    values = xr.DataArray(runs, dims=("draw", "simulation", "posterior"))
+    low, high = predictive_band(nested_split(values), level=level)
+    held = np.mean((low.values < truth[-1]) & (truth[-1] < high.values))
+    assert held == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / n))
+
+
+def test_a_band_that_noise_hides_is_that_of_the_mean_and_told(tmp_path):
+    """Draws of which the runs of each scatter, and their means do not."""
+    plan = RunPlan(steps=400, equilibration=20, interval=10)
+    export_openmm(some_tables(3), tmp_path / "openmm", system=ex.argon_box(), plan=plan)
+    write_logs(tmp_path / "openmm", parametric=0.0, key=1)
+    found = collect(tmp_path / "openmm")["potential_energy"].to_dataset()
+    assert bool(found["below_noise"]) and "noise hides the parameters" in found.attrs["note"]
+    half = stats.t.ppf(0.95, 2) * float(found["simulation_sd"])
+    assert float(found["upper"]) - float(found["mean"]) == pytest.approx(half) and half > 0.0
+    assert float(found["mean"]) - float(found["lower"]) == pytest.approx(half)
+
+
+def test_pieces_of_a_trajectory_average_to_the_whole(small):
+    runs, edge = find_runs(read_manifest(small)), float(ex.argon_box().box[0])
+    n_sites = len(ex.argon_box().masses)
+    positions = np.random.default_rng(0).uniform(0.0, edge, (22, n_sites, 3))
+    box = np.full((22, 3), edge)
+    r, pieces = structure_curves(runs, positions, box, n_pieces=4)
+    _, (whole,) = structure_curves(runs, positions[2:], box[2:], n_pieces=1)  # what is over is left out first
+    assert len(pieces) == 4 and len(r) == len(whole)
+    np.testing.assert_allclose(np.mean(pieces, axis=0), whole, rtol=1e-10)
 
 
 def test_what_is_missing_or_wrong_ends_in_one_line(small, capsys):
@@ -215,6 +280,9 @@ def test_the_run_script_s_results_are_collected(engine, tmp_path):
     for k, potential in enumerate(potentials):
         start, _ = ex.forces_and_energy(potential, ex.argon_box())
         assert float(energy[k].mean()) == pytest.approx(start, rel=0.25)
+    kinetic, temperature = (tree[n].to_dataset()["values"].values for n in ("kinetic_energy", "temperature"))
+    freedoms = 3 * len(ex.argon_box().masses)  # the centre of mass moves with the bath
+    np.testing.assert_allclose(kinetic, 0.5 * freedoms * get_unit_system("real").kT(temperature), rtol=1e-5)
     assert "diffusion" not in tree  # ten frames are too few
     assert write_collected(tree, tmp_path / "export").is_file()
 
@@ -228,6 +296,13 @@ def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
     plan = RunPlan(steps=30_000, equilibration=4_020, interval=30, repeats=3)
     run_engine(engine, tmp_path / "export", plan, ex.tables_of(potentials), system)
     tree = collect(tmp_path / "export")
+    freedoms = 3 * len(system.masses)  # with those of the centre of mass, which the bath moves too
+    for name, expected in (
+        ("kinetic_energy", 0.5 * freedoms * get_unit_system("real").kT(system.temperature)),
+        ("temperature", system.temperature),
+    ):
+        runs = tree[name].to_dataset()["values"].values.ravel()
+        assert abs(runs.mean() - expected) < 4 * runs.std(ddof=1) / np.sqrt(len(runs)), name
     curves = np.concatenate([*tree["rdf"].to_dataset()["values"].values])  # two equal draws: six runs
     theirs = curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
     walks = tree["diffusion"].to_dataset()["values"].values.ravel()

@@ -57,7 +57,9 @@ def test_draws_of_a_stored_run_with_their_system(run, tmp_path, engine, capsys):
             energy[inside], expected[inside], atol=2e-3 * np.abs(expected[inside]).max()
         )
     else:
-        assert re.search(r"^pair_coeff \* \* ", (place / "in.run").read_text(), re.M)
+        script = (place / "in.run").read_text()
+        assert re.search(r"^pair_coeff \* \* ", script, re.M)
+        assert re.search(r"^neigh_modify delay 0 every 1 check yes$", script, re.M)
         assert "2 atoms" in (place / "start.data").read_text()
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,9 @@ from bayescg.errors import InputError
 from bayescg.output import read_analyses
 from bayescg.output._result import NEWEST_SCHEMA, RESULT_FILE
 from bayescg.physics import SplinePair
+from bayescg.physics._compressibility import pair_terms_within
 from bayescg.study import predict
+from bayescg.study._predict_run import _reaching, _target
 from bayescg.study._simulate_draws import SimulatedDraws
 from tests.study.stored_run import EDGE, TEMPERATURE, TRUTH, exact_positions, stored_run
 
@@ -175,6 +178,37 @@ def test_simulated_values_are_split_and_told(run, monkeypatch):
     assert int(np.isfinite(found["draws"]).sum()) == 40
     sentences = json.loads(data.attrs["sentences"])
     assert "Made up." in sentences and any("Simulated: 8 replicas of 40 draws" in one for one in sentences)
+
+
+@pytest.mark.parametrize(
+    ("density", "last", "n_bins"),
+    [
+        (0.008, 15 * 0.21, 15),  # as they are
+        (64 / 5.0**3, 2.5, 12),  # half the box is the cutoff, within a bin
+        (64 / 5.1**3, 2.52, 12),
+    ],
+)
+def test_bins_reach_the_cutoff_in_a_smaller_box(density, last, n_bins):
+    edges = 0.21 * np.arange(16)
+    survey = SimpleNamespace(n_sites=64, distance_edges=edges, box=np.full(3, 6.0))
+    pipeline = SimpleNamespace(model=SimpleNamespace(temperature=1.0))
+    stored = SimpleNamespace(
+        loaded=SimpleNamespace(survey=survey, potential=SPLINE), pipeline=pipeline, folder=Path("run")
+    )
+    made = _target(stored, temperature=None, n_sites=64, density=density).distance_edges
+    assert len(made) == n_bins + 1 and made[-1] == pytest.approx(last)
+    assert (np.diff(made) > 0.09).all()
+    pair_terms_within(SPLINE, made)
+    survey.distance_edges = 0.35 * np.arange(
+        8
+    )  # the references' own bins are what they keep, in their own box
+    own = _target(stored, temperature=None, n_sites=64, density=64 / 6.0**3).distance_edges
+    np.testing.assert_array_equal(own, survey.distance_edges)
+
+
+@pytest.mark.parametrize(("end", "wanted"), [(2.5, [2.0, 2.5]), (2.1, [1.0, 2.1]), (2.0, [1.0, 2.0])])
+def test_a_rest_of_a_bin_is_one_unless_it_is_narrow(end, wanted):
+    np.testing.assert_allclose(_reaching(np.arange(3.0), end)[-2:], wanted)
 
 
 def test_what_a_simulation_could_not_give_is_said(run, monkeypatch):

@@ -56,9 +56,13 @@ def test_bands_of_pressure_and_diffusion_hold_the_truth_at_their_level():
             scores[name].append(off / float(budget["total_sd"]))
     for name in OBSERVABLES:
         coverage, scatter = np.mean(held[name]), np.sqrt(LEVEL * (1.0 - LEVEL) / N_REPEATS)
+        rms = np.sqrt(np.mean(np.square(scores[name])))
         print(
             f"{name}: {coverage:.2f} ± {scatter:.2f} at {LEVEL}; truth {exact[name]:.4f} ± {error[name]:.4f},"
-            f" median band sd {np.median(spread[name]):.4f}, mean z {np.mean(scores[name]):+.2f}"
+            f" median band sd {np.median(spread[name]):.4f}, mean z {np.mean(scores[name]):+.2f},"
+            f" rms z {rms:.2f}"
         )
         assert abs(coverage - LEVEL) < 3.0 * scatter
+        # bands too wide pass the bound above, which is past 1; Student's t of 11 degrees of freedom has 1.10 ± 0.13
+        assert 0.7 < rms < 1.5
         assert error[name] < 0.4 * np.median(spread[name])
