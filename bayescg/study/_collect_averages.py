@@ -111,6 +111,7 @@ def structure_averages(runs: EngineRuns, tell: Tell) -> dict[str, RunAverages]:
         attrs = {
             "units": runs.manifest.study_units.unit("length^2/time"),
             "long_name": "diffusion coefficient",
+            "fitted_lags": [float(lag) for lag in walks.fit],
         }
         values = np.array(walks.coefficients).reshape(shape)
         array = xr.DataArray(values, dims=("potential", "simulation"), attrs=attrs)

@@ -314,7 +314,7 @@ def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
     z = (theirs[0] - ours.mean(0))[seen] / error[seen]
     assert np.sqrt(np.mean(z**2)) < 2.0 and np.abs(z).max() < 7.0  # few runs: Student's t, bins correlated
     assert np.abs(theirs[0] - ours.mean(0)).max() < 0.06
-    start, end = (float(w) for w in tree["diffusion"].attrs["note"].split("from ")[1].split(" to "))
+    start, end = tree["diffusion"].to_dataset()["values"].attrs["fitted_lags"]
     step = plan.interval * system.time_step
     d = [diffusion_coefficient(x, time_step=step, fit=(start, end)).coefficient.value for x in positions]
     spread = np.hypot(np.std(d, ddof=1), walks.std(ddof=1)) / np.sqrt(6)
