@@ -38,7 +38,7 @@ def overdamped_rates(
         ConvergenceError: several modes about equally slow, as with three basins.
 
     References:
-        Bicout & Szabo (1998), doi:10.1063/1.476989; Risken (1996), doi:10.1007/978-3-642-61544-3, section 5.
+        Hummer (2005), doi:10.1088/1367-2630/7/1/034; Risken (1996), doi:10.1007/978-3-642-61544-3, section 5.
 
     Example:
         >>> x = np.linspace(-2.0, 2.0, 401)
