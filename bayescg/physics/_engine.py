@@ -227,10 +227,13 @@ def _forces(
     cutoff: Array,
     *,
     force: AnalyticForce | TableForce,
+    one_by_one: bool,
 ) -> Float[Array, "replica site dim"]:
     def replica(positions: Array, parameters: PyTree) -> Array:
         return _total_force(force, parameters, edges, cutoff)(positions.T).T
 
+    if one_by_one:  # a CPU keeps one replica's pairs in its cache, not those of all
+        return jax.lax.map(lambda mine: replica(*mine), (positions, parameters))
     return jax.vmap(replica)(positions, parameters)
 
 
@@ -238,7 +241,9 @@ compiled_loop_parameters = jax.jit(_loop_parameters, static_argnames="force")
 _STATIC = ("force", "n_samples", "n_replicas", "deterministic")
 _run_on_cpu = jax.jit(_run, static_argnames=_STATIC, compiler_options=CPU_COMPILER_OPTIONS)
 _run_elsewhere = jax.jit(_run, static_argnames=_STATIC)
-_compiled_forces = jax.jit(_forces, static_argnames="force")
+_FORCES_STATIC = ("force", "one_by_one")
+_forces_on_cpu = jax.jit(_forces, static_argnames=_FORCES_STATIC, compiler_options=CPU_COMPILER_OPTIONS)
+_forces_elsewhere = jax.jit(_forces, static_argnames=_FORCES_STATIC)
 
 
 def is_on_cpu(array: Array) -> bool:
@@ -377,9 +382,11 @@ class PairEngine:
         """The forces the dynamics uses [energy / length]."""
         positions = jnp.asarray(positions, jnp.float32)
         check_replica_axis(parameters, positions.shape[0])
-        constants = self._constants(0)
-        return _compiled_forces(
-            positions, self._loop_parameters(parameters), constants.edges, constants.cutoff, force=self.force
+        constants, on_cpu = self._constants(0), is_on_cpu(positions)
+        compiled = _forces_on_cpu if on_cpu else _forces_elsewhere
+        tables = self._loop_parameters(parameters)
+        return compiled(
+            positions, tables, constants.edges, constants.cutoff, force=self.force, one_by_one=on_cpu
         )
 
     def _constants(self, stride: int) -> _Constants:

@@ -6,6 +6,8 @@ bins is summed exactly, and that piecewise-linear function is the one the engine
 summed directly.
 """
 
+import concurrent.futures
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -26,8 +28,8 @@ from bayescg.physics._space import pair_distances_squared
 TABLE_BINS = 16_384
 """Bins of the pair-energy table, uniform in r² up to the squared cutoff."""
 
-FRAMES_PER_CALL = 64
-"""Frames reduced by one compiled call: bounds the memory; the last call is padded, so that one shape is compiled."""
+CALL_SIZES = (8, 16, 64)
+"""Frames reduced by one compiled call, at most: bounds the memory; calls are padded, so that few shapes are compiled."""
 
 
 class SufficientStatistics(NamedTuple):
@@ -105,6 +107,7 @@ class FrameReducer:
             self._width, longest = cutoff**2 / TABLE_BINS, max(cutoff, farthest_edge)
             self._n_bins = int(np.ceil(longest**2 / self._width * (1.0 - 1e-12)))
             self._matrices = reduction_matrices(self._tabulated, cutoff, self._n_bins, edges)
+        self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(
         self, positions: np.ndarray, *, boxes: np.ndarray | None = None
@@ -123,12 +126,21 @@ class FrameReducer:
             boxes = np.broadcast_to(self._box, (len(positions), len(self._box)))
         else:
             self._check_reach(np.min(boxes, axis=0, initial=np.inf))
-        parts = [
-            self._reduce_chunk(
-                positions[start : start + FRAMES_PER_CALL], boxes[start : start + FRAMES_PER_CALL]
-            )
-            for start in range(0, max(len(positions), 1), FRAMES_PER_CALL)
+        n_workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+        n_each = min(max(1, -(-len(positions) // n_workers)), CALL_SIZES[-1])
+        chunks = [
+            (positions[start : start + n_each], boxes[start : start + n_each])
+            for start in range(0, max(len(positions), 1), n_each)
         ]
+        kind = (n_each, *positions.shape[1:], positions.dtype.num)
+        n_first = 0 if kind in self._compiled else 1  # compiles once, here, rather than in every thread
+        parts = [self._reduce_chunk(*chunk) for chunk in chunks[:n_first]]
+        self._compiled.add(kind)
+        if len(chunks) - n_first == 1 or n_workers == 1:
+            parts += [self._reduce_chunk(*chunk) for chunk in chunks[n_first:]]
+        else:
+            with concurrent.futures.ThreadPoolExecutor(n_workers) as pool:
+                parts += pool.map(lambda chunk: self._reduce_chunk(*chunk), chunks[n_first:])
         features, virial, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
         return features, virial, counts
 
@@ -137,7 +149,7 @@ class FrameReducer:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_frames = len(positions)
         # A few sizes, each compiled once: the histograms of the padding cost memory and time.
-        size = next(size for size in (8, 16, FRAMES_PER_CALL) if n_frames <= size)
+        size = next(size for size in CALL_SIZES if n_frames <= size)
         padded = np.zeros((size, *positions.shape[1:]), positions.dtype)
         edges = np.ones((size, boxes.shape[1]))
         padded[:n_frames], edges[:n_frames] = positions, boxes

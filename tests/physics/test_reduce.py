@@ -20,7 +20,7 @@ from bayescg.physics import (
 )
 from bayescg.physics._engine import LangevinSettings, PairEngine, TableForce
 from bayescg.physics._potential import terms_of
-from bayescg.physics._reduce import FRAMES_PER_CALL, TABLE_BINS, table_nodes
+from bayescg.physics._reduce import CALL_SIZES, TABLE_BINS, table_nodes
 from bayescg.physics._space import pair_distances_squared
 
 BOX = np.array([5.2, 5.4, 5.6])
@@ -203,14 +203,14 @@ def test_pair_counts_may_end_below_the_cutoff_and_need_not_start_at_zero():
 
 @pytest.mark.parametrize("potential", [LJ, SPLINE + MANY_BODY], ids=["lj", "mixed"])
 def test_blocks_of_any_size_give_the_same_bits(potential):
-    frames = frames_of(gas(FRAMES_PER_CALL + 7, 9), BOX, trajectory=np.repeat([0, 1], [50, 21]))
+    frames = frames_of(gas(CALL_SIZES[-1] + 7, 9), BOX, trajectory=np.repeat([0, 1], [50, 21]))
     edges = np.linspace(0, 2.6, 14)
     whole = reduce(frames.blocks(1000), potential, distance_edges=edges)
-    for size in (1, 10, FRAMES_PER_CALL):
+    for size in (1, 10, CALL_SIZES[-1]):
         parts = reduce(frames.blocks(size), potential, distance_edges=edges)
         for one, other in zip(whole, parts, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert whole.n_frames == FRAMES_PER_CALL + 7
+    assert whole.n_frames == CALL_SIZES[-1] + 7
     assert whole.trajectory_lengths() == (50, 21)
 
 
