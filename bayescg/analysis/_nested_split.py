@@ -30,7 +30,9 @@ def nested_split(
 
     τ̂² is unbiased and may come out negative: this is said (`below_noise`), never hidden. Draws count equally, however
     often they were simulated, since each is one sample of the posterior (or the prior). The intervals take draws' means
-    and noise as normal; the error of the predictive mean is Var_s(ȳ_s)/S, whatever the split.
+    and noise as normal; the error of the predictive mean is Var_s(ȳ_s)/S, whatever the split. Only where τ̂² is negative,
+    so that 0 takes its place, noise is all there is, and its variance comes from draws and repeats together, as in
+    restricted maximum likelihood.
 
     Draws have to be independent, simulations of different draws too: with common seeds use `common_noise_split`.
     Components of a vector (the bins of g(r)) are split one by one.
@@ -81,13 +83,17 @@ def nested_split(
     noise = error * _ratio(1.0, frames).sum(axis=0) / n_draws
     mean = of_draw.sum(axis=0) / n_draws
     naive = np.where(frames > 0.0, (of_draw - mean) ** 2, 0.0).sum(axis=0) / (n_draws - 1)
+    # Means that scatter less than noise scatter by noise alone, which the repeats know too: few draws may lie close by luck.
+    pooled = ((n_draws - 1) * naive + freedom * noise) / (n_draws - 1 + freedom)
+    spread = np.where(naive < noise, pooled, naive)
+    low, high = chi_squared_interval(naive / n_draws, n_draws - 1, level)
     parts = VarianceParts(
         mean=mean,
         naive=naive,
         noise=noise,
         interval=_interval(naive, noise, n_draws - 1, freedom, level),
-        simulation=naive / n_draws,
-        simulation_interval=chi_squared_interval(naive / n_draws, n_draws - 1, level),
+        simulation=spread / n_draws,
+        simulation_interval=np.stack([low, np.maximum(high, spread / n_draws)]),
     )
     within = None
     if frame_variance is not None:

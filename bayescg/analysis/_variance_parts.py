@@ -165,6 +165,11 @@ def split_sentence(split: xr.Dataset) -> str:
         f"{name[:1].upper()}{name[1:]}: {value_with_error(float(split['mean']), float(split['simulation_sd']))}"
         f"{unit} (Monte-Carlo error); "
     )
+    if bool(split["below_noise"]) and high == 0.0:
+        return (
+            f"{head}the draws scatter even less than simulation noise makes them by itself, by chance or since the repeats"
+            " scatter too much: what the parameters make can't be told; simulate more draws."
+        )
     if bool(split["below_noise"]):
         return (
             f"{head}the draws scatter no more than simulation noise does (their estimated parametric variance,"

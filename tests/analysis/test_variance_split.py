@@ -162,3 +162,22 @@ def test_runs_that_cannot_be_split_are_refused():
     twice = xr.DataArray(np.ones((4, 2)), dims=("draw", "simulation"))
     with pytest.raises(InputError, match="lengths of shape"):
         nested_split(twice, lengths=xr.full_like(twice, -1.0))
+
+
+def test_few_draws_that_lie_close_by_luck_don_t_make_the_mean_look_exact():
+    """Nothing but noise: the mean of three draws is held by its Student interval at the level or above, with or without luck."""
+    runs = np.random.default_rng(3).normal(size=(3, 2, 4000))
+    split = nested_split(xr.DataArray(runs, dims=("draw", "simulation", "observable")))
+    below = split["below_noise"].values.astype(bool)
+    inside = np.abs(split["mean"].values) < stats.t.ppf(0.95, 2) * split["simulation_sd"].values
+    assert 0.3 < below.mean() < 0.7
+    assert inside.mean() > 0.9
+    assert inside[below].mean() > 0.9  # by the scatter of the three alone it is 0.82
+    alike = xr.DataArray(
+        [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]], dims=("draw", "simulation"), attrs={"units": "bar"}
+    )
+    same = nested_split(alike)
+    assert float(same["simulation_sd"]) == pytest.approx(
+        np.sqrt(4.0 / 2 / 5 / 3)
+    )  # five degrees of freedom, six runs
+    assert "can't be told" in split_sentence(same)
