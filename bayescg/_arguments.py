@@ -145,9 +145,9 @@ def _parser() -> argparse.ArgumentParser:
         "observables",
         nargs="*",
         metavar="OBSERVABLE",
-        help="rdf, coordination, kirkwood-buff, energy, heat-capacity, pressure, compressibility (from the references),"
-        " structure-factor, diffusion, diffusion-infinite, viscosity, velocity-autocorrelation (simulated); default: what"
-        " the references give",
+        help="rdf, coordination, kirkwood-buff, energy, heat-capacity, pressure, compressibility, potential-of-mean-force"
+        " (from the references), structure-factor, chemical-potential, tetrahedral-order, bond-order, diffusion,"
+        " diffusion-infinite, viscosity, velocity-autocorrelation (simulated); default: what the references give",
     )
     predict.add_argument("--temperature", type=float, metavar="T", help="of the state (default: the run's)")
     predict.add_argument("--sites", type=_count, metavar="N", help="size of the system (default: the run's)")
@@ -173,8 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--observed",
         type=Path,
-        metavar="CSV",
-        help="observable, at, value, standard_error: held out, to compare with",
+        metavar="FILE",
+        help="CSV (observable, at, value, standard_error) or netCDF of frames: held out, to compare with",
+    )
+    predict.add_argument(
+        "--name",
+        metavar="NAME",
+        help="keep the answer as analyses/predictions-NAME.nc (default: named after observables and state)",
     )
     predict.add_argument("--seed", type=_seed, default=0, help="of new simulations (0)")
 
@@ -185,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         choices=["lammps", "openmm", "gromacs", "hoomd"],
         default="lammps",
-        help="engine (default: lammps); GROMACS reads non-bonded tables up to version 2019",
+        help="engine (default: lammps); GROMACS from 2020 on reads Lennard-Jones and angles only",
     )
     export.add_argument(
         "--draws", type=_count, default=20, metavar="N", help="posterior draws beside the mean (20)"
@@ -216,6 +221,12 @@ def _parser() -> argparse.ArgumentParser:
         default=2,
         metavar="N",
         help="runs of each potential (2: noise is told from parameters)",
+    )
+    export.add_argument(
+        "--kelvin",
+        type=float,
+        metavar="T",
+        help="for a potential of an angle in reduced units: the temperature that the study's stands for",
     )
 
     collect = commands.add_parser(

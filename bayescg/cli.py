@@ -19,6 +19,8 @@ from bayescg.errors import BayescgError, InputError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayescg import analysis, output
+
 DONE, CHECK_FAILED, ERROR, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -82,9 +84,7 @@ def _check(options: argparse.Namespace) -> int:
     from bayescg.study import Study
 
     checks = Study.from_file(_model_file(options.model)).check()
-    width = max((len(check.name) for check in checks), default=0)
-    for check in checks:
-        print(f"{check.verdict:<10}  {check.name:<{width}}  {check.sentence}")
+    _tell_checks(checks)
     failed = sum(check.verdict == "failed" for check in checks)
     print(f"{len(checks)} checks, {failed} failed")
     return CHECK_FAILED if failed else DONE
@@ -182,24 +182,40 @@ def _predict(options: argparse.Namespace) -> int:
     from bayescg.output import prediction_table
 
     _enable_64_bit()
-    from bayescg.study import predict
+    from bayescg.study import predict, prediction_name
 
+    name = prediction_name(
+        options.observables, temperature=options.temperature, n_sites=options.sites, density=options.density,
+        from_prior=options.prior, observed=options.observed, name=options.name,
+    )  # fmt: skip
     data = predict(
         options.output, options.observables, temperature=options.temperature, n_sites=options.sites,
         density=options.density, n_draws=options.draws, from_prior=options.prior, simulation=not options.no_simulation,
         n_simulated=options.simulated_draws, n_replicas=options.replicas, n_samples=options.samples,
         averaged_frames=options.frames, observed=options.observed, seed=options.seed, tell=_tell,
     )  # fmt: skip
-    return _analysed(data, prediction_table(data), options.output, "predictions")
+    return _analysed(data, prediction_table(data), options.output, name)
 
 
 def _analysed(data: "xr.Dataset", table: str, folder: Path, name: str) -> int:
-    """An analysis told: its table, its sentences, and where it is kept."""
+    """An analysis told: its table, its sentences, checks of its simulations, and where it is kept."""
+    from bayescg.output import read_checks
+
     print(table)
     print()
     print("\n".join(json.loads(data.attrs["sentences"])))
+    if checks := read_checks(data):
+        print()
+        _tell_checks(checks)
     _keep(data, folder, name)
     return DONE
+
+
+def _tell_checks(checks: "Sequence[analysis.Check | output.Check]") -> None:
+    """A line for each check."""
+    width = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        print(f"{check.verdict:<10}  {check.name:<{width}}  {check.sentence}")
 
 
 def _tell(text: str) -> None:
@@ -234,7 +250,7 @@ def _export(options: argparse.Namespace) -> int:
 
     done = export_pairs(
         options.output, folder, engine=options.engine, n_draws=options.draws, units=options.units,
-        steps=options.steps, repeats=options.repeats, tell=_tell,
+        steps=options.steps, repeats=options.repeats, kelvin=options.kelvin, tell=_tell,
     )  # fmt: skip
     return _told_export(len(done.files), folder, done.n_draws, done.units, done.calibration)
 

@@ -69,7 +69,7 @@ def fake_pair_tables(output: Path, n_draws: int):
     )  # fmt: skip
 
 
-def fake_export_pairs(folder, place, *, engine, n_draws, units, steps, repeats, tell):
+def fake_export_pairs(folder, place, *, engine, n_draws, units, steps, repeats, kelvin, tell):
     from bayescg.output import export_lammps
 
     tables = fake_pair_tables(folder, n_draws)

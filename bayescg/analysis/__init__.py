@@ -173,6 +173,7 @@ from bayescg.analysis._sanity_setup import box_check as box_check
 from bayescg.analysis._sanity_setup import charge_check as charge_check
 from bayescg.analysis._sanity_setup import fastest_frequency as fastest_frequency
 from bayescg.analysis._sanity_setup import time_step_check as time_step_check
+from bayescg.analysis._sanity_setup import time_step_verdict as time_step_verdict
 from bayescg.analysis._sanity_ensemble import ensemble_check as ensemble_check
 from bayescg.analysis._sanity_ensemble import kinetic_energy_check as kinetic_energy_check
 from bayescg.analysis._sanity_ensemble import state_slope as state_slope

@@ -22,11 +22,13 @@ FEWEST_FRAMES = 50
 PIECES = 10
 
 
-def kinetic_energy_check(kinetic_energies: Series, *, kT: float, degrees_of_freedom: int) -> Check:
+def kinetic_energy_check(
+    kinetic_energies: Series, *, kT: float, degrees_of_freedom: int, level: float = P_LIMIT
+) -> Check:
     """Whether kinetic energies follow their canonical distribution, Gamma(f/2, k_B T).
 
-    Three tests of frames thinned to independent ones, together at the level `P_LIMIT`: the mean, the variance, and the
-    largest distance of the distribution functions (Kolmogorov and Smirnov). A thermostat that only rescales velocities
+    Three tests of frames thinned to independent ones, together at one level: the mean, the variance, and the largest
+    distance of the distribution functions (Kolmogorov and Smirnov). A thermostat that only rescales velocities
     has the mean right and the variance wrong.
 
     Full-step velocities of BAOAB are cold by (ω Δt)²/4 for a vibration ω, which this check finds if it is large enough.
@@ -35,6 +37,7 @@ def kinetic_energy_check(kinetic_energies: Series, *, kT: float, degrees_of_free
         kinetic_energies: of frames in each replica [energy].
         kT: thermal energy of the thermostat [energy].
         degrees_of_freedom: f: 3N, less constraints and conserved momenta.
+        level: tail probability below which it fails; divide it by the number of runs that are tested together.
 
     References:
         Merz & Shirts (2018), doi:10.1371/journal.pone.0202764, section "Kinetic energy distribution".
@@ -58,7 +61,7 @@ def kinetic_energy_check(kinetic_energies: Series, *, kT: float, degrees_of_free
         sentence = (
             f"Only {n} independent kinetic energies: too few to tell their distribution; simulate longer."
         )
-        return Check("kinetic energy", NOT_TESTED, None, P_LIMIT, sentence)
+        return Check("kinetic energy", NOT_TESTED, None, level, sentence)
     expected = stats.gamma(shape)
     z_mean = (thin.mean() - shape) / np.sqrt(shape / n)
     # variance of a sample variance, with the excess kurtosis 6/shape of the Gamma distribution
@@ -70,8 +73,8 @@ def kinetic_energy_check(kinetic_energies: Series, *, kT: float, degrees_of_free
         f"{n} independent kinetic energies have {temperature:.4f} of the thermostat's temperature and {width:.3f} of the"
         " canonical width"
     )
-    if p >= P_LIMIT:
-        return Check("kinetic energy", PASSED, p, P_LIMIT, f"{told}: the thermostat samples the ensemble.")
+    if p >= level:
+        return Check("kinetic energy", PASSED, p, level, f"{told}: the thermostat samples the ensemble.")
     if abs(z_mean) > Z_LIMIT:
         why = (
             "wrong mean: a time step that is too long, too many or too few degrees of freedom counted, or parts of the"
@@ -82,7 +85,7 @@ def kinetic_energy_check(kinetic_energies: Series, *, kT: float, degrees_of_free
             "right mean, wrong spread: a thermostat that rescales velocities, which falsifies fluctuations and lets heat"
             " gather in few motions; use a Langevin or another canonical thermostat"
         )
-    return Check("kinetic energy", FAILED, p, P_LIMIT, f"{told} (p = {p:.1g}): {why}.")
+    return Check("kinetic energy", FAILED, p, level, f"{told} (p = {p:.1g}): {why}.")
 
 
 def state_slope(first: Series, second: Series) -> Estimate:

@@ -12,12 +12,14 @@ from bayescg.physics import Potential
 
 LEAST_STEPS_PER_PERIOD = 10.0
 """Steps that the fastest vibration should get; below π of them the dynamics is unstable."""
+LEAST_STEPS_OF_TRAJECTORIES = 4.0
+"""The same where Metropolis' test accepts or rejects trajectories: of a dense fluid's hardly any is accepted below it."""
 
 
 def box_check(
     box: Float[np.ndarray, "*batch dim"], *, cutoff: float, radius_of_gyration: float = 0.0
 ) -> Check:
-    """Whether the shortest edge exceeds 2 R_g + 2 r_c.
+    """Whether the shortest edge is 2 R_g + 2 r_c or more.
 
     Below 2 r_c a site would meet two images of the same neighbour. Between 2 r_c and 2 R_g + 2 r_c a molecule can
     interact with its own image, which orders and stiffens it.
@@ -40,12 +42,14 @@ more ordered and stiffer than it is; use a box with edges above 11.
         )
     shortest, least = float(edges.min()), 2.0 * radius_of_gyration + 2.0 * cutoff
     words = "2 R_g + 2 r_c" if radius_of_gyration else "2 r_c"
-    if shortest > least:
+    if shortest >= least * (1.0 - 1e-9):
         sentence = (
-            f"The shortest edge is {shortest:.4g}, above {words} = {least:.4g}: nothing meets its own image."
+            f"The shortest edge is {shortest:.4g}, not below {words} = {least:.4g}: nothing meets its own image."
+            if np.isfinite(shortest)
+            else "The box is open: nothing has an image."
         )
-        return Check("box", PASSED, shortest, least, sentence)
-    if shortest < 2.0 * cutoff:
+        return Check("box", PASSED, shortest if np.isfinite(shortest) else None, least, sentence)
+    if shortest < 2.0 * cutoff * (1.0 - 1e-9):
         sentence = (
             f"The shortest edge is {shortest:.4g}, below 2 r_c = {2 * cutoff:.4g}: pairs beyond half an edge are lost or"
             " counted at the wrong image, so that energy and pressure belong to no potential; use a larger system or"
@@ -180,28 +184,72 @@ def time_step_check(
     if not time_step > 0:
         raise InputError(f"time-step check: time step {time_step:g}; expected a positive one")
     omega = fastest_frequency(potential, positions, box, inverse_mass=inverse_mass)
-    limit = LEAST_STEPS_PER_PERIOD
-    if omega == 0.0:
+    return time_step_verdict(omega, time_step=time_step)
+
+
+def time_step_verdict(
+    frequency: float,
+    *,
+    time_step: float,
+    metropolis: bool = False,
+    setting: str = "a time step",
+    unit: str = "",
+) -> Check:
+    """Whether a time step fits a fastest vibration, by the sampler's own limit.
+
+    Plain dynamics needs ten steps per period, since every average inherits the error of its steps. With Metropolis' test on
+    whole trajectories no average does; what a long step costs there is acceptance, and below four steps per period hardly
+    any trajectory of a dense fluid is accepted.
+
+    Args:
+        frequency: ω of the fastest vibration, 0 where nothing vibrates [1/time].
+        time_step: Δt [time].
+        metropolis: whether trajectories are accepted or rejected.
+        setting: what to change, with its article or as a key of a file.
+        unit: of time, for the sentence.
+
+    Raises:
+        InputError: a frequency that is negative or not finite, a time step that is not positive.
+
+    References:
+        Duane et al. (1987), doi:10.1016/0370-2693(87)91197-X (Metropolis' test on trajectories).
+
+    Example:
+        >>> [time_step_verdict(1.0, time_step=1.0, metropolis=tested).verdict for tested in (False, True)]
+        ['failed', 'passed']
+    """
+    if not (time_step > 0 and 0.0 <= frequency < np.inf):
+        raise InputError(
+            f"time-step check: time step {time_step:g} and frequency {frequency:g}; expected a positive step and a finite"
+            " frequency that is not negative"
+        )
+    limit = LEAST_STEPS_OF_TRAJECTORIES if metropolis else LEAST_STEPS_PER_PERIOD
+    if frequency == 0.0:
         sentence = (
             "The Hessian has no positive eigenvalue at this configuration: nothing vibrates, and nothing was tested;"
             " take a configuration of the dense or bonded system."
         )
         return Check("time step", NOT_TESTED, None, limit, sentence)
-    period = 2.0 * np.pi / omega
+    period, unit = 2.0 * np.pi / frequency, f" {unit}" if unit else ""
     steps = period / time_step
-    told = f"The fastest vibration has the period {period:.4g}, {steps:.3g} time steps of {time_step:.3g}"
+    told = f"The fastest vibration has the period {period:.3g}{unit}, {steps:.3g} time steps of {time_step:.3g}{unit}"
     if steps >= limit:
-        off = 100.0 * (omega * time_step) ** 2 / 4.0
-        return Check(
-            "time step", PASSED, steps, limit, f"{told}; its kinetic energy comes out {off:.2g} % low."
+        off = 100.0 * (frequency * time_step) ** 2 / 4.0
+        well = (
+            "enough for trajectories that Metropolis' test accepts"
+            if metropolis
+            else f"its kinetic energy comes out {off:.2g} % low"
         )
-    effect = (
-        "the dynamics is unstable and will leave the finite numbers"
-        if steps <= np.pi
-        else "energy flows into it from the time step, and it is colder in its velocities than the rest"
-    )
+        return Check("time step", PASSED, steps, limit, f"{told}: {well}.")
+    if steps <= np.pi:
+        effect = "the dynamics is unstable and will leave the finite numbers"
+    elif metropolis:
+        effect = "hardly any trajectory will pass Metropolis' test, and nothing moves"
+    else:
+        effect = "energy flows into it from the time step, and it is colder in its velocities than the rest"
+    use = f"use {setting} of" if setting.startswith("a ") else f"set {setting} to"
     sentence = (
-        f"{told}: {effect}; use a time step of at most {period / limit:.3g}, constrain the vibration, or give its sites"
-        " more mass."
+        f"{told}: {effect}; {use} at most {period / limit:.3g}{unit}, constrain the vibration, or give its sites more"
+        " mass."
     )
     return Check("time step", FAILED, steps, limit, sentence)

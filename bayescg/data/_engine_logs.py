@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from bayescg.data._edr_integrity import check_edr
 from bayescg.data._topology import Floats
 from bayescg.data._units import UnitSystem, unit_factor
 from bayescg.errors import InputError
@@ -29,9 +31,6 @@ _GROMACS = {
     "Potential": "potential_energy", "Kinetic En.": "kinetic_energy", "Total Energy": "total_energy",
     "Temperature": "temperature", "Pressure": "pressure", "Volume": "volume",
 }  # fmt: skip
-
-EDR_MAGIC = (-55555).to_bytes(4, "big", signed=True)
-"""What an edr file begins with."""
 
 
 def read_engine_log(path: Path, *, file_units: UnitSystem, units: UnitSystem) -> dict[str, Floats]:
@@ -117,8 +116,7 @@ def _read_lammps(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
 
 def _read_csv(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
     """A table with a head that names units in parentheses, as OpenMM's StateDataReporter writes it."""
-    with path.open(newline="", errors="replace") as file:
-        rows = [row for row in csv.reader(line.lstrip("#") for line in file) if row]
+    rows = [row for row in csv.reader(line.lstrip("#") for line in _lines(path)) if row]
     if not rows:
         raise InputError(f"{path}: is empty; run this potential again")
     split = [name.strip().rstrip(")").split(" (") for name in rows[0]]
@@ -130,7 +128,7 @@ def _read_csv(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
 def _read_xvg(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
     """What `gmx energy` writes: legends of the columns after the time."""
     head, rows = ["Time"], []
-    for line in path.read_text(errors="replace").splitlines():
+    for line in _lines(path):
         if line.startswith("@") and " legend " in line and line[1:].split()[0].startswith("s"):
             head.append(line.split('"')[1])
         elif line.strip() and line[0] not in "#@&":
@@ -138,12 +136,19 @@ def _read_xvg(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
     return _columns(path, head, rows, _GROMACS), {}
 
 
+def _lines(path: Path) -> list[str]:
+    """The lines of a table, of which the last must be whole: a number that is cut off is still one."""
+    text = path.read_text(errors="replace")
+    if text and not text.endswith("\n"):
+        raise InputError(
+            f"{path}: its last line has no end, so the file is cut off; let the run finish, or copy it again"
+        )
+    return text.splitlines()
+
+
 def _read_edr(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
     """GROMACS' binary energies, by pyedr."""
-    with path.open("rb") as file:
-        # of anything else pyedr takes the first bytes for a number of terms, and fills the memory
-        if file.read(4) != EDR_MAGIC:
-            raise InputError(f"{path}: is no edr file of GROMACS 4.5 or newer; copy it again")
+    check_edr(path)
     try:
         import pyedr
     except ImportError:
@@ -151,7 +156,8 @@ def _read_edr(path: Path) -> tuple[dict[str, Floats], Mapping[str, str]]:
             f"{path}: reading edr files needs pyedr: pip install pyedr; or turn it into xvg by `gmx energy`"
         ) from None
     try:
-        terms, named = pyedr.edr_to_dict(str(path)), pyedr.get_unit_dictionary(str(path))
+        with contextlib.redirect_stdout(None):  # it prints where it fails
+            terms, named = pyedr.edr_to_dict(str(path)), pyedr.get_unit_dictionary(str(path))
     except (ValueError, RuntimeError, EOFError, IndexError, AssertionError) as error:
         raise InputError(f"{path}: can't be read as an edr file ({error}); copy it again") from error
     known = {name: _GROMACS[name] for name in terms if name in _GROMACS}

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Key
 from bayescg.data import Frames
 from bayescg.errors import InputError
 from bayescg.inference._force_matching import (
+    BlockSums,
     ForceFeatures,
     default_max_blocks,
     in_chunks,
@@ -173,6 +174,44 @@ def _score_sums(
     return jax.lax.map(one, (positions, box))
 
 
+def score_form(blocks: Iterable[Frames], potential: Potential) -> QuadraticForm:
+    """N J as a quadratic form in the coefficients, summed over all frames.
+
+    Args:
+        blocks: blocks of frames in thermal equilibrium.
+        potential: the potential whose features are wanted; its parameter values do not matter.
+
+    Raises:
+        InputError: no frames, frames at different temperatures, or JAX in 32-bit mode.
+    """
+    precision, linear, _ = _score_blocks(blocks, potential, None)
+    return QuadraticForm(precision.sum(axis=0), linear.sum(axis=0))
+
+
+def _score_blocks(
+    blocks: Iterable[Frames], potential: Potential, max_blocks: int | None
+) -> tuple[np.ndarray, np.ndarray, BlockSums]:
+    """β² Σ GᵀG [block feature feature], β Σ ∇²φ [block feature], and the blocks."""
+    features, n_features = ForceFeatures.of(potential), potential.coefficients().size
+    betas: set[float] = set()
+    laplacian: FeatureLaplacian | None = None
+
+    def quantities(frames: Frames) -> np.ndarray:
+        nonlocal laplacian
+        betas.add(frames.units.beta(frames.state.temperature))
+        if len(betas) > 1:
+            raise InputError("score matching: frames at different temperatures; match each state by itself")
+        if laplacian is None:
+            laplacian = FeatureLaplacian.of(features, dim=frames.dim)
+        return in_chunks(lambda *a: _score_sums(features, laplacian, *a), frames.positions, frames.box)
+
+    sums = sum_over_blocks(blocks, quantities, max_blocks=max_blocks or default_max_blocks(n_features))
+    beta = betas.pop()
+    precision = beta**2 * sums.sums[:, : n_features**2].reshape(-1, n_features, n_features)
+    linear = beta * sums.sums[:, n_features**2 :]
+    return precision, linear, sums
+
+
 def score_matching_mode(
     blocks: Iterable[Frames],
     potential: Potential,
@@ -215,23 +254,7 @@ def score_matching_mode(
         >>> bool(abs(fit.z[0] - 4.0) < 0.4)
         True
     """
-    features, n_features = ForceFeatures.of(potential), potential.coefficients().size
-    betas: set[float] = set()
-    laplacian: FeatureLaplacian | None = None
-
-    def quantities(frames: Frames) -> np.ndarray:
-        nonlocal laplacian
-        betas.add(frames.units.beta(frames.state.temperature))
-        if len(betas) > 1:
-            raise InputError("score matching: frames at different temperatures; match each state by itself")
-        if laplacian is None:
-            laplacian = FeatureLaplacian.of(features, dim=frames.dim)
-        return in_chunks(lambda *a: _score_sums(features, laplacian, *a), frames.positions, frames.box)
-
-    sums = sum_over_blocks(blocks, quantities, max_blocks=max_blocks or default_max_blocks(n_features))
-    beta = betas.pop()
-    precision = beta**2 * sums.sums[:, : n_features**2].reshape(-1, n_features, n_features)
-    linear = beta * sums.sums[:, n_features**2 :]
+    precision, linear, sums = _score_blocks(blocks, potential, max_blocks)
     search = QuadraticSearch(prior)
     mode = search(
         QuadraticForm(precision.sum(axis=0), linear.sum(axis=0)),

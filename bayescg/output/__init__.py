@@ -71,3 +71,7 @@ from bayescg.output._prediction import figure_prediction_bands as figure_predict
 from bayescg.output._prediction import figure_prediction_parts as figure_prediction_parts
 from bayescg.output._prediction import figure_prediction_shares as figure_prediction_shares
 from bayescg.output._prediction import prediction_table as prediction_table
+from bayescg.output._gromacs_bonded import write_gromacs_bonded_table as write_gromacs_bonded_table
+from bayescg.output._gromacs_dihedrals import DihedralTables as DihedralTables
+from bayescg.output._gromacs_dihedrals import dihedral_angles as dihedral_angles
+from bayescg.output._gromacs_dihedrals import export_gromacs_dihedrals as export_gromacs_dihedrals

@@ -123,11 +123,32 @@ def figures_of(name: str, data: xr.Dataset) -> dict[str, AnalysisFigure]:
     """The figures that an analysis holds the variables for.
 
     Args:
-        name: of the analysis.
+        name: of the analysis, what follows the first hyphen telling it from others of its kind.
         data: as it is stored.
     """
-    all_ = FIGURES.get(name, {})
+    all_ = FIGURES.get(_kind(name)[0], {})
     return {key: figure for key, figure in all_.items() if not figure.needs or figure.needs in data}
+
+
+def analysis_title(name: str, data: xr.Dataset) -> str:
+    """What stands above an analysis in the report.
+
+    Args:
+        name: of the analysis.
+        data: as it is stored.
+
+    Example:
+        >>> analysis_title("predictions-cold", xr.Dataset(attrs={"title": "What does it predict?"}))
+        'What does it predict? (cold)'
+    """
+    which = _kind(name)[1]
+    return str(data.attrs["title"]) + (f" ({which})" if which else "")
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """What kind of analysis it is, and which of that kind; empty where there is one of it."""
+    kind, _, which = name.partition("-")
+    return kind, which
 
 
 def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
@@ -136,7 +157,8 @@ def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
     Args:
         data: with the attributes `title` and `sentences` (a JSON list).
         folder: the run's output folder.
-        name: of the analysis; an older one of that name is replaced.
+        name: of the analysis: its kind, and behind a hyphen which of that kind; an older one of that name is replaced, its
+            figures too.
 
     Returns:
         The files written.
@@ -147,8 +169,15 @@ def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
     data.to_netcdf(partial, engine="netcdf4")
     os.replace(partial, path)
     files = [path]
+    kind, which = _kind(name)
+    places = {
+        key: folder / "figures" / (f"{key}-{which}.png" if which else f"{key}.png")
+        for key in FIGURES.get(kind, {})
+    }
+    for old in places.values():  # of what is replaced; the new one may have fewer
+        old.unlink(missing_ok=True)
     for figure, one in figures_of(name, data).items():
-        file = folder / "figures" / f"{figure}.png"
+        file = places[figure]
         file.parent.mkdir(exist_ok=True)
         one.draw(data).savefig(file, format="png")
         files.append(file)

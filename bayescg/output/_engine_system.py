@@ -10,6 +10,8 @@ from bayescg.errors import InputError
 
 _TELLABLE = 1e-5
 """Relative difference of two lengths that an engine in single precision still sees."""
+LARGEST_SEED = 900_000_000
+"""That LAMMPS takes; the others take more."""
 
 
 class EngineSystem(NamedTuple):
@@ -114,11 +116,17 @@ class RunPlan(NamedTuple):
         """Rows of a log, and frames of a trajectory, without the one at step 0."""
         return self.steps // self.interval
 
-    def check(self) -> None:
-        """Raise an InputError where the numbers make no run."""
-        if self.seed < 1:
+    def check(self, *, potentials: int = 1) -> None:
+        """Raise an InputError where the numbers make no run.
+
+        Args:
+            potentials: that are run, each as often as `repeats` says and every time with the next seed.
+        """
+        last = self.seed + potentials * self.repeats - 1
+        if self.seed < 1 or last > LARGEST_SEED:
             raise InputError(
-                f"run plan: seed {self.seed}; expected 1 or more, since engines refuse others or pick one themselves"
+                f"run plan: seeds {self.seed} to {last}; expected 1 to {LARGEST_SEED}, since engines refuse others or pick one"
+                " themselves"
             )
         positive = min(self.steps, self.interval, self.repeats) > 0 and self.equilibration >= 0
         if not positive or self.rows < 2 or self.steps % self.interval or self.equilibration % self.interval:

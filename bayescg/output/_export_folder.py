@@ -2,12 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from bayescg.errors import InputError
-from bayescg.output._lammps import PairTables
 from bayescg.output._manifest import MEAN
 
 
@@ -30,7 +29,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         os.replace(partial, folder)
 
 
-def potential_names(tables: PairTables) -> list[tuple[str, str]]:
+def potential_names(draw_ids: Sequence[str]) -> list[tuple[str, str]]:
     """Name and draw of every potential, the mean first."""
-    draws = [(f"draw_{k:03d}", str(draw)) for k, draw in enumerate(tables.draw_ids)]
+    draws = [(f"draw_{k:03d}", str(draw)) for k, draw in enumerate(draw_ids)]
     return [(MEAN, "posterior mean"), *draws]

@@ -57,8 +57,8 @@ def export_hoomd(
     units = get_unit_system("lj" if tables.units.name == "lj" else "gromacs")
     lookup, inside = TableLookup(tables, units), system.converted(units)
     inside.check(lookup.cutoff, strictly=True)  # its neighbour list raises at equality
-    plan.check()
-    names = potential_names(tables)
+    names = potential_names(tables.draw_ids)
+    plan.check(potentials=len(names))
     r = np.linspace(lookup.cutoff / rows, lookup.cutoff, rows, endpoint=False)
     energies, forces = lookup.energy_and_force(r)
     with new_folder(folder) as partial:

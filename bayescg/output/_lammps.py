@@ -203,7 +203,7 @@ def export_lammps(
     if system is not None and plan is not None:
         inside = system.converted(target)
         inside.check(float(distance[-1]))
-        plan.check()
+        plan.check(potentials=1 + len(tables.draw_ids))
     calibration = str(tables.provenance.get("calibration", "not stated"))
     (folder / "draws").mkdir(parents=True, exist_ok=True)
 

@@ -70,7 +70,7 @@ def write_manifest(
     form: str,
     units: UnitSystem,
     study_units: UnitSystem,
-    cutoff: float,
+    cutoff: float | None,
     potentials: Sequence[tuple[str, str, Sequence[str]]],
     shared: Sequence[str],
     provenance: Mapping[str, object],
@@ -84,7 +84,7 @@ def write_manifest(
         form: of the potentials' files, in words.
         units: those of the files.
         study_units: those of the study.
-        cutoff: of the potential [length].
+        cutoff: of the potential [length]; None where it has none.
         potentials: name, draw and files of each.
         shared: files that belong to all.
         provenance: of the run.
@@ -102,7 +102,7 @@ def write_manifest(
         "units": units.name,
         "unit_of": {q: units.unit(q) for q in QUANTITIES},
         "study_units": study_units.name,
-        "cutoff": float(cutoff),
+        **({} if cutoff is None else {"cutoff": float(cutoff)}),
         "calibration": str(provenance.get("calibration", "not stated")),
         "n_draws": sum(name != MEAN for name, _, _ in potentials),
         "potentials": entries,

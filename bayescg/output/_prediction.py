@@ -1,5 +1,6 @@
 """Predictions as a table in text and as figures: bands, what they are made of, and which combinations make them."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from bayescg.output._canvas import DATA, LIMIT, POSTERIOR, PRIOR, bands, legend_
 from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEAD = (
@@ -26,6 +28,10 @@ HEAD = (
 )
 PARTS = {"parametric": POSTERIOR, "simulation": "#E69F00", "aleatoric": PRIOR}
 WORDS = {"parametric": "parameters", "simulation": "finite simulation", "aleatoric": "chance"}
+WIDEST = 32
+"""Letters of an axis' label, beyond which it is broken."""
+UNEVEN = 20.0
+"""Times the median that the largest standard deviation of a function is, from where their axis is logarithmic."""
 MOST_DIRECTIONS = 5
 """Directions of which the figure of shares names each."""
 
@@ -96,7 +102,8 @@ def figure_prediction_bands(data: xr.Dataset) -> "Figure":
             upper.plot(x[seen], some["observed"].values[seen], ":", color=DATA, linewidth=1.4, label="data")
         title = str(some["long_name"].values[0])
         unit = str(some["unit"].values[0])
-        upper.set_ylabel(title if unit == "1" else f"{title} [{unit}]")
+        title = title if unit == "1" else f"{title} [{unit}]"
+        upper.set_ylabel(textwrap.fill(title, WIDEST))
         legend_above(upper, 4)
         styles = {"parametric": "-", "simulation": "--", "aleatoric": ":"}
         for part, colour in PARTS.items():
@@ -106,12 +113,29 @@ def figure_prediction_bands(data: xr.Dataset) -> "Figure":
             off = np.abs(some["observed"].values - some["mean"].values)
             lower.plot(x[seen], off[seen], "x", color=LIMIT, markersize=3, label="|data - mean|")
         lower.set_ylabel("standard deviation")
-        lower.set_ylim(bottom=0.0)
+        _scaled(lower, np.sqrt(np.nanmax(some["variance"].sel(part=list(PARTS)).values, axis=0)))
         along = str(some["at_unit"].values[0])
-        symbol = {"rdf": "r", "structure-factor": "k"}.get(name, "t")
-        lower.set_xlabel(f"{symbol} [{along}]")
+        symbol = {"time": "t", "": "t"}.get(symbol := _along(some, name), symbol)
+        lower.set_xlabel(symbol if along == "1" else f"{symbol} [{along}]")
         legend_above(lower, 4)
     return _noted(figure, data, "Predicted functions and what makes their error bars")
+
+
+def _scaled(axes: "Axes", largest: np.ndarray) -> None:
+    """An axis of standard deviations: logarithmic where a few places are far larger than all others."""
+    positive = largest[largest > 0.0]
+    if len(positive) and positive.max() > UNEVEN * np.median(positive):
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.01 * float(np.median(positive)))
+    else:
+        axes.set_ylim(bottom=0.0)
+
+
+def _along(some: xr.Dataset, name: str) -> str:
+    """Name of a function's coordinate; predictions stored before it was kept have few functions."""
+    if "along" in some.coords:
+        return str(some["along"].values[0])
+    return {"rdf": "r", "structure-factor": "k"}.get(name, "time")
 
 
 def figure_prediction_parts(data: xr.Dataset) -> "Figure":
@@ -188,7 +212,11 @@ def figure_prediction_shares(data: xr.Dataset) -> "Figure":
     axes.set_xlabel(
         f"share of the parametric variance; directions are\n{data.attrs.get('directions', 'those of the draws')}"
     )
-    legend_above(axes, 4)
+    if len(names):
+        legend_above(axes, 4)
+    else:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "can't be told; the text says why", ha="center", transform=axes.transAxes)
     return _noted(figure, data, "Which combinations of parameters make the spread")
 
 

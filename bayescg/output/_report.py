@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from bayescg.output._analyses import figures_of, read_analyses
+from bayescg.output._analyses import analysis_title, figures_of, read_analyses
 from bayescg.output._ensemble_tables import coverage_html, write_coverage_table
 from bayescg.output._figures import available_figures
 from bayescg.output._result import (
@@ -247,7 +247,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes], analyses: dict[str, xr.D
     )
 
 
-def _checks(tree: xr.DataTree) -> str:
+def _checks(tree: xr.DataTree | xr.Dataset) -> str:
     rows = []
     for check in read_checks(tree):
         style, mark = _MARKS.get(check.verdict, ("untested", "–"))
@@ -304,7 +304,9 @@ def _analyses(analyses: dict[str, xr.Dataset]) -> str:
     parts = []
     for name, data in analyses.items():
         sentences = "".join(f"<p>{escape(s)}</p>" for s in json.loads(data.attrs["sentences"]))
-        parts.append(f"<h2>{escape(str(data.attrs['title']))}</h2><div class='statement'>{sentences}</div>")
+        parts.append(f"<h2>{escape(analysis_title(name, data))}</h2><div class='statement'>{sentences}</div>")
+        if read_checks(data):
+            parts.append(f"<h3>Checks of its simulations</h3>{_checks(data)}")
         for figure in figures_of(name, data).values():
             parts.append(_figure(_png(figure.draw(data)), figure.title, figure.caption))
     return "".join(parts)

@@ -100,8 +100,8 @@ def require_variables(tree: xr.DataTree, group: str, *names: str) -> xr.Dataset:
     return dataset
 
 
-def read_checks(tree: xr.DataTree) -> list[Check]:
-    """The checks of a result, in the order in which they were made.
+def read_checks(tree: xr.DataTree | xr.Dataset) -> list[Check]:
+    """The checks of a result or of an analysis of it, in the order in which they were made.
 
     Example:
         >>> tree = xr.DataTree()

@@ -108,11 +108,11 @@ def equilibrium_samples(
             samples,
             state,
             usable,
-            drift(_over_draws(energy)),
-            between_starts(_over_draws(energy)),
+            drift(over_draws(energy)),
+            between_starts(over_draws(energy)),
             starts_apart(energy),
             equilibration + sum(lengths) - n_samples,
-            equilibration_cut(np.nanmean(_over_draws(energy), axis=0)).start > n_samples // 5,
+            equilibration_cut(np.nanmean(over_draws(energy), axis=0)).start > n_samples // 5,
         )
         if not found.late_start and max(abs(found.drift), abs(found.between_starts)) < CLEAR:
             return found
@@ -152,8 +152,13 @@ def refuse_failed(samples: DrawSamples, usable: Bool[np.ndarray, "draw replica"]
         )
 
 
-def _over_draws(energy: Float[np.ndarray, "draw replica sample"]) -> Float[np.ndarray, "replica sample"]:
-    """Averaged over the draws that have all replicas, each less its own mean: with common noise draws are no repeats."""
+def over_draws(energy: Float[np.ndarray, "draw replica sample"]) -> Float[np.ndarray, "replica sample"]:
+    """Averaged over the draws that have all replicas, each less its own mean: with common noise draws are no repeats.
+
+    Example:
+        >>> over_draws(np.arange(8.0).reshape(2, 2, 2)).round(3).tolist()
+        [[-1.342, -0.447], [0.447, 1.342]]
+    """
     whole = np.isfinite(energy).all(axis=(1, 2))
     if not whole.any():
         whole = np.isfinite(energy).any(axis=(1, 2))

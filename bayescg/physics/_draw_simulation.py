@@ -25,6 +25,7 @@ class DrawSamples(NamedTuple):
         also: further columns [draw replica sample column].
         acceptance: mean acceptance of Metropolised moves, NaN without them [draw replica].
         result: a `Result` code of each replica [draw replica].
+        kinetic: kinetic energies of the sampling, of every move or else of every chunk [draw replica sample] [energy].
 
     Example:
         >>> DrawSamples((), np.zeros((5, 2, 10, 0)), np.ones((5, 2)), np.zeros((5, 2), int)).result.shape
@@ -35,6 +36,7 @@ class DrawSamples(NamedTuple):
     also: np.ndarray
     acceptance: np.ndarray
     result: np.ndarray
+    kinetic: np.ndarray = np.zeros((0, 0, 0))
 
 
 class DrawBatch:
@@ -121,7 +123,7 @@ class DrawBatch:
         simulator, chunk = self.simulator, self.simulator.settings.chunk
         coefficients = np.repeat(self.coefficients, self.n_replicas, axis=0)
         columns: list[tuple[np.ndarray, ...]] = []
-        further, acceptances, left = [], [], n_samples
+        further, acceptances, kinetic, left = [], [], [], n_samples
         while left > 0:
             size = min(chunk, left) if simulator.settings.metropolis else chunk
             if simulator.settings.metropolis:
@@ -129,6 +131,7 @@ class DrawBatch:
                     state, self.parameters, coefficients, n_samples=size, stride=simulator.settings.stride
                 )
                 positions, reduced, accepted = moves.positions, moves.statistics, moves.acceptance
+                kinetic.append(moves.kinetic)
             else:
                 state, raw = simulator.engine.run(
                     state, self.parameters, n_samples=size, stride=simulator.settings.stride
@@ -137,6 +140,7 @@ class DrawBatch:
                 flat = positions.reshape(-1, *positions.shape[2:])
                 reduced = tuple(a.reshape(*positions.shape[:2], -1) for a in simulator.reducer(flat))
                 accepted = np.full(positions.shape[:2], np.nan)
+                kinetic.append(self._kinetic(state)[:, None])
             columns.append(reduced)
             acceptances.append(accepted)
             further.append(np.zeros((*accepted.shape, 0)) if also is None else also(positions))
@@ -147,7 +151,13 @@ class DrawBatch:
             self._by_draw(np.concatenate(further, axis=1)),
             acceptance,
             self._by_draw(np.asarray(state.result)),
+            self._by_draw(np.concatenate(kinetic, axis=1)),
         )
+
+    def _kinetic(self, state: EngineState) -> Float[np.ndarray, " replica"]:
+        """Half a kick before the step, where Langevin's velocities are not colder than their thermostat [energy]."""
+        mass = 1.0 / np.asarray(self.simulator.engine.settings.inverse_mass, float)
+        return 0.5 * np.einsum("s,rsd->r", mass, np.asarray(state.velocities, np.float64) ** 2)
 
     def energies(self, samples: DrawSamples) -> Float[np.ndarray, "draw replica sample"]:
         """Potential energy of every frame [energy]."""
@@ -172,6 +182,7 @@ def joined(parts: Sequence[DrawSamples], *, last: int) -> DrawSamples:
         np.concatenate([part.also for part in parts], axis=2)[:, :, -last:],
         np.average([part.acceptance for part in parts], axis=0, weights=weight),
         parts[-1].result,
+        np.concatenate([part.kinetic for part in parts], axis=2)[:, :, -last:],
     )
 
 

@@ -33,12 +33,14 @@ class Trajectories(NamedTuple):
         statistics: features, virial features and pair counts [replica sample column].
         acceptance: acceptance probability of each move, 0 where the trajectory failed [replica sample].
         results: `Result` of each move's trajectory [replica sample].
+        kinetic: kinetic energy after each move [replica sample] [energy].
     """
 
     positions: np.ndarray
     statistics: tuple[np.ndarray, ...]
     acceptance: np.ndarray
     results: np.ndarray
+    kinetic: np.ndarray
 
 
 @jax.jit
@@ -118,10 +120,11 @@ class Metropolis:
         sound = np.isfinite(energy) & np.isfinite(np.asarray(x)).all(axis=(1, 2))
         begun = jnp.where(jnp.asarray(sound), state.result, Result.NONFINITE.value)
         fine = jnp.full_like(state.result, Result.OK.value)
-        positions, collected, acceptance, results = [], [], [], []
+        positions, collected, acceptance, results, moving = [], [], [], [], []
         for _ in range(n_samples):
             keys, v, uniform = _refresh(keys, v, keep, thermal)
-            before = energy + kinetic(v)
+            kinetic_before = kinetic(v)
+            before = energy + kinetic_before
             start = EngineState(x, v - half_kick * forces, keys, fine)
             end, samples = self.engine.run(start, parameters, n_samples=1, stride=stride)
             new_x = samples[:, 0]
@@ -132,7 +135,8 @@ class Metropolis:
             new_statistics = self.reducer(np.asarray(new_x))
             new_energy = np.sum(coefficients * new_statistics[0], axis=1)
             with np.errstate(over="ignore", invalid="ignore"):
-                change = new_energy + kinetic(new_v) - before
+                kinetic_after = kinetic(new_v)
+                change = new_energy + kinetic_after - before
                 chance = np.where(ok & np.isfinite(change), np.exp(-beta * np.maximum(change, 0.0)), 0.0)
             take = np.asarray(uniform, np.float64) < chance
             pick = jnp.asarray(take)[:, None, None]
@@ -146,8 +150,10 @@ class Metropolis:
             collected.append(statistics)
             acceptance.append(chance)
             results.append(np.asarray(end.result))
+            moving.append(np.where(take, kinetic_after, kinetic_before))
         columns = tuple(np.stack(column, axis=1) for column in zip(*collected, strict=True))
         moves = Trajectories(
-            np.stack(positions, axis=1), columns, np.stack(acceptance, axis=1), np.stack(results, axis=1)
-        )
+            np.stack(positions, axis=1), columns, np.stack(acceptance, axis=1), np.stack(results, axis=1),
+            np.stack(moving, axis=1),
+        )  # fmt: skip
         return EngineState(x, v, keys, begun), moves

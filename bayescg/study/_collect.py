@@ -27,8 +27,9 @@ def collect(folder: Path, *, level: float = 0.9, tell: Tell = lambda text: None)
 
     Every draw counts once. Its runs, each with a seed of its own, tell the noise of finite simulation from what
     parameters do (`nested_split`); with a single run of each draw four pieces of it do. Observables: what the logs have of
-    potential_energy, kinetic_energy, total_energy, temperature, pressure and volume; `rdf`, from the engine's file or the
-    trajectory; `diffusion`, from the trajectory. Nothing is written.
+    potential_energy, kinetic_energy, total_energy, temperature, pressure and volume; `pressure` from the trajectory, where
+    no log has it and the export holds the potential as a table; `rdf`, from the engine's file or the trajectory;
+    `diffusion`, from the trajectory. Nothing is written.
 
     Args:
         folder: of the export, as `runs/argon/openmm`, whose folder `runs` holds the results.
@@ -55,7 +56,8 @@ def collect(folder: Path, *, level: float = 0.9, tell: Tell = lambda text: None)
         raise InputError(f"{folder}: {len(manifest.draws)} draws were exported; a band needs two at least")
     runs = find_runs(manifest)
     tell(f"{len(manifest.potentials)} potentials, {len(runs.folders[MEAN])} runs of each")
-    averages = logged_averages(runs) | structure_averages(runs, tell)
+    logged = logged_averages(runs)
+    averages = logged | structure_averages(runs, tell, logged=logged.keys())
     if not averages:
         raise InputError(
             f"{runs.folders[MEAN][0]}: holds none of {', '.join((*LOGS, *TRAJECTORIES, *PROFILES))}; give results these names"

@@ -1,5 +1,6 @@
 """Averages of every run made elsewhere: what stands in its log, g(r) and the diffusion coefficient."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from bayescg.data._engine_logs import QUANTITY
 from bayescg.errors import ConvergenceError, InputError
 from bayescg.output._manifest import MEAN
 from bayescg.physics import diffusion_coefficient, time_blocks, unwrap
+from bayescg.study._collect_pressure import PairForce, frame_pressures, pair_force
 from bayescg.study._collect_runs import (
     LOGS,
     PROFILES,
@@ -21,6 +23,7 @@ from bayescg.study._collect_runs import (
     read_positions,
     read_profiles,
     read_series,
+    spread_frames,
 )
 
 PIECES = 4
@@ -81,8 +84,8 @@ def _series(rows: np.ndarray, name: str, unit: str) -> RunAverages:
     )
 
 
-def structure_averages(runs: EngineRuns, tell: Tell) -> dict[str, RunAverages]:
-    """g(r), from the engine's file or the trajectories, and diffusion."""
+def structure_averages(runs: EngineRuns, tell: Tell, *, logged: Collection[str]) -> dict[str, RunAverages]:
+    """g(r), from the engine's file or the trajectories, diffusion, and the pressure where it isn't among the logged."""
     profiles, trajectories = runs.files(PROFILES), runs.files(TRAJECTORIES)
     found: dict[str, RunAverages] = {}
     if profiles is not None:
@@ -95,15 +98,22 @@ def structure_averages(runs: EngineRuns, tell: Tell) -> dict[str, RunAverages]:
     n_pieces = PIECES if shape[1] == 1 else 1
     curves: list[np.ndarray] = []
     walks = _no_walks(runs)
-    for path in (path for files in trajectories.values() for path in files):
+    pressures: list[np.ndarray] = []
+    forces = {} if "pressure" in logged else _pair_forces(runs)
+    for name, path in ((name, path) for name, files in trajectories.items() for path in files):
         positions, box = read_positions(runs, path)
+        if name in forces:
+            some = spread_frames(len(positions))
+            pressures.append(frame_pressures(runs.manifest, forces[name], positions[some], box[some]))
         if profiles is None:
-            r, some = structure_curves(runs, positions, box, n_pieces=n_pieces)
-            curves.extend(some)
+            r, pieces = structure_curves(runs, positions, box, n_pieces=n_pieces)
+            curves.extend(pieces)
         walks = _with_walk(walks, positions, box)
     if profiles is None:
         note = "" if n_pieces == 1 else f"noise from {n_pieces} pieces of single runs"
         found["rdf"] = _rdf(runs, r, np.array(curves).reshape(shape[0], shape[1] * n_pieces, -1), note)
+    if pressures:
+        found["pressure"] = _pressure(runs, np.array(pressures).reshape(*shape, -1))
     if walks.trouble:
         tell(f"no diffusion: {walks.trouble}")
     elif walks.fit is not None:
@@ -117,6 +127,18 @@ def structure_averages(runs: EngineRuns, tell: Tell) -> dict[str, RunAverages]:
         array = xr.DataArray(values, dims=("potential", "simulation"), attrs=attrs)
         found["diffusion"] = RunAverages(array, None, note)
     return found
+
+
+def _pair_forces(runs: EngineRuns) -> dict[str, PairForce]:
+    """The force of every potential, by its name; empty where the export holds no tables."""
+    forces = {one.name: pair_force(runs.manifest, one) for one in runs.manifest.potentials}
+    return {name: force for name, force in forces.items() if force is not None}
+
+
+def _pressure(runs: EngineRuns, rows: np.ndarray) -> RunAverages:
+    made = _series(rows, "pressure", runs.manifest.study_units.unit("pressure"))
+    note = f"by the virial of {rows.shape[-1]} frames of each run, since the engine logs none"
+    return made._replace(note="; ".join(filter(None, (note, made.note))))
 
 
 def structure_curves(

@@ -27,7 +27,7 @@ LOGS = ("log.lammps", "log.csv", "energy.edr", "energy.xvg")
 TRAJECTORIES = ("trajectory.lammpstrj", "trajectory.dcd", "trajectory.xtc", "trajectory.trr")
 PROFILES = ("rdf.txt", "rdf.xvg")
 MOST_FRAMES = 250
-"""Frames of a run that g(r) is made of, evenly spaced."""
+"""Frames of a run that g(r), and the pressure, are made of, evenly spaced."""
 BINS = 100
 """Of g(r), up to the cutoff."""
 
@@ -160,12 +160,17 @@ def rdf_edges(runs: EngineRuns, shortest_edge: float) -> np.ndarray:
     return width * np.arange(int(0.5 * shortest_edge * (1.0 - 1e-6) / width) + 1)
 
 
+def spread_frames(n_frames: int) -> np.ndarray:
+    """Numbers of the frames that are used of so many, evenly spaced."""
+    return np.unique(np.linspace(0, n_frames - 1, min(MOST_FRAMES, n_frames)).astype(int))
+
+
 def rdf_of(
     runs: EngineRuns, positions: np.ndarray, box: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bin centres [length] and g(r) of one run, all sites alike."""
     system = runs.manifest.system
-    some = np.unique(np.linspace(0, len(positions) - 1, min(MOST_FRAMES, len(positions))).astype(int))
+    some = spread_frames(len(positions))
     topology = Topology(tuple(system["site_types"]), np.asarray(system["masses"], float))
     state = State(float(system["temperature"]))
     frames = Frames(positions[some], box[some], topology, state, runs.manifest.study_units)
@@ -176,17 +181,20 @@ def rdf_of(
 def read_profiles(
     runs: EngineRuns, files: dict[str, list[Path]]
 ) -> tuple[np.ndarray, dict[str, list[np.ndarray]]]:
-    """Distances [length] and g(r) of every run, as the engine wrote it.
+    """Distances [length] and g(r) of every run, as the engine wrote it, over the density of the other N − 1 sites.
 
     Raises:
         InputError: files of different bins.
     """
     units, own = runs.manifest.study_units, runs.manifest.units
+    n_sites = int(runs.manifest.system.get("n_sites", 0))
     r: np.ndarray | None = None
     found: dict[str, list[np.ndarray]] = {}
     for name, some in files.items():
         for path in some:
             here, values = read_rdf_file(path, file_units=own, units=units)
+            if path.suffix == ".xvg" and n_sites > 1:
+                values = values * n_sites / (n_sites - 1)  # gmx rdf: density of all sites, not of the others
             if r is None:
                 r = here
             if len(here) != len(r) or not np.allclose(here, r, rtol=1e-5):

@@ -23,6 +23,7 @@ from bayescg.study._provenance import provenance
 from bayescg.study._result import Loaded, ResultBuilder
 from bayescg.study._samplers import sampler_choice
 from bayescg.study._schema import ModelFile
+from bayescg.study._setup_checks import box_checks, start_time_step
 from bayescg.study._sources import open_data
 from bayescg.study._survey import survey_frames
 
@@ -33,6 +34,8 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
     def check(self) -> list[analysis.Check]:
         loaded = self.load(StageClock(SilentProgress()))
         checks = preflight(loaded.survey, loaded.potential, loaded.parameter_priors)
+        checks += box_checks(loaded.survey, loaded.potential)
+        checks.append(start_time_step(loaded, self._simulator(loaded), start=self.model.inference.start))
         return checks + [check for check in [loaded.mapping] if check is not None]
 
     def refuse(self, loaded: Loaded) -> None:
@@ -118,7 +121,7 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
         checkpoints.save("start", {"z": np.asarray(z)})
         return np.asarray(z)
 
-    def _problem(self, loaded: Loaded, start: np.ndarray) -> Problem:
+    def _simulator(self, loaded: Loaded) -> Simulator:
         survey, table = loaded.survey, self.model.simulation
         settings = SimulationSettings(
             table.time_step,
@@ -128,21 +131,24 @@ class EquilibriumPipeline(Pipeline[ModelFile, Loaded]):
             table.equilibration,
             metropolis=True,
         )
-        simulator = Simulator(
+        return Simulator(
             loaded.potential,
             topology=survey.source.topology,
             box=survey.box,
             units=self.units,
             temperature=self.model.temperature,
             settings=settings,
-            distance_edges=loaded.survey.distance_edges,
+            distance_edges=survey.distance_edges,
         )
+
+    def _problem(self, loaded: Loaded, start: np.ndarray) -> Problem:
+        survey, table = loaded.survey, self.model.simulation
         factor, shown = {"ps": (1e-3, "ns"), "fs": (1e-6, "ns")}.get(self.units.time, (1.0, self.units.time))
         return Problem(
             loaded.prior,
             loaded.statistics,
             self.units.beta(self.model.temperature),
-            simulator,
+            self._simulator(loaded),
             start,
             survey.configurations,
             table.stride * table.time_step * table.replicas * factor,

@@ -1,4 +1,4 @@
-"""A stored run's pair potentials written for a simulation engine, chosen by its name."""
+"""A stored run's potentials written for a simulation engine, chosen by its name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bayescg import output
 from bayescg.errors import InputError
+from bayescg.study._dihedral_tables import dihedral_tables, has_angle
 from bayescg.study._engine_inputs import engine_system, run_plan
 from bayescg.study._pair_tables import pair_potentials, pair_tables
 
@@ -39,9 +40,12 @@ def export_pairs(
     units: str | None = None,
     steps: int | None = None,
     repeats: int = 2,
+    kelvin: float | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Writes the mean and draws of a stored run on frames for an engine, with a script that runs them.
+
+    A potential of an angle is written for GROMACS as a tabulated dihedral, without a script.
 
     Args:
         folder: the run's output folder.
@@ -51,6 +55,7 @@ def export_pairs(
         units: LAMMPS' unit system; by default `lj` for a study in lj, `metal` for one in metal, else `real`.
         steps: of each run of the script; by default a thousand rows.
         repeats: runs of each potential.
+        kelvin: what the temperature of a study in reduced units stands for [K]; for a potential of an angle alone.
         tell: told what is left out.
 
     Raises:
@@ -65,6 +70,12 @@ def export_pairs(
         raise InputError(f"export: engine '{engine}' is unknown; use one of {', '.join(ENGINES)}")
     if units is not None and engine != "lammps":
         raise InputError(f"export: units belong to LAMMPS; {engine} has its own, so leave them out")
+    if engine == "gromacs" and has_angle(folder):
+        return _dihedrals(folder, place, n_draws, kelvin, tell)
+    if kelvin is not None:
+        raise InputError(
+            "export: --kelvin belongs to potentials of an angle in reduced units, exported for gromacs; leave it out"
+        )
     if engine == "lammps":
         tables = pair_tables(folder, n_draws)
         own = tables.units.name
@@ -79,6 +90,18 @@ def export_pairs(
     return Exported(
         files, len(tables.draw_ids), words, str(tables.provenance.get("calibration", "not stated"))
     )
+
+
+def _dihedrals(
+    folder: Path, place: Path, n_draws: int, kelvin: float | None, tell: Callable[[str], None]
+) -> Exported:
+    tables = dihedral_tables(folder, n_draws)
+    files = output.export_gromacs_dihedrals(tables, place, temperature=kelvin)
+    tell(
+        "tables only, no run script: an angle alone is no molecule; dihedral.itp says how a topology uses them"
+    )
+    calibration = str(tables.provenance.get("calibration", "not stated"))
+    return Exported(files, n_draws, "the units of gromacs", calibration)
 
 
 def _lammps(
@@ -105,10 +128,8 @@ def _other(
     tables: output.PairTables, folder: Path, place: Path, engine: str, steps: int | None, repeats: int
 ) -> list[Path]:
     system, plan = engine_system(folder), run_plan(folder, steps=steps, repeats=repeats)
-    if engine == "openmm":
-        potentials, mean = pair_potentials(folder, len(tables.draw_ids))
-        return output.export_openmm(
-            tables, place, system=system, plan=plan, potentials=potentials, mean_potential=mean
-        )
-    export = output.export_gromacs if engine == "gromacs" else output.export_hoomd
-    return export(tables, place, system=system, plan=plan)
+    if engine == "hoomd":
+        return output.export_hoomd(tables, place, system=system, plan=plan)
+    export = output.export_openmm if engine == "openmm" else output.export_gromacs
+    potentials, mean = pair_potentials(folder, len(tables.draw_ids))
+    return export(tables, place, system=system, plan=plan, potentials=potentials, mean_potential=mean)

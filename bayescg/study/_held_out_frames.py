@@ -46,15 +46,19 @@ def read_held_out(path: Path, fit: StoredFit) -> SufficientStatistics:
         raise InputError(
             f"{path}: box {box.tolist()}, but the run's is {survey.box.tolist()}; give frames of the same box"
         )
-    learned = set(_identities(survey.source))
-    known = sum(one in learned for one in _identities(source))
+    learned = set(frame_identities(survey.source))
+    known = sum(one in learned for one in frame_identities(source))
     if known:
         raise InputError(f"{path}: the run has learned from {known} of these frames; give others")
     return reduce(source.blocks(BLOCK), fit.loaded.potential)
 
 
-def _identities(source: FrameSource) -> Iterator[bytes]:
-    """What tells configurations apart, to the precision of a stored frame."""
+def frame_identities(source: FrameSource) -> Iterator[bytes]:
+    """What tells configurations apart, to the precision of a stored frame.
+
+    Args:
+        source: the frames.
+    """
     for block in source.blocks(BLOCK):
         for positions in np.asarray(block.positions, np.float32):
             yield hashlib.sha256(positions.tobytes()).digest()

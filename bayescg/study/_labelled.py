@@ -35,6 +35,7 @@ from bayescg.study._labelled_data import divide, read_labelled
 from bayescg.study._labelled_result import LabelledLoaded, LabelledResultBuilder
 from bayescg.study._labelled_schema import LabelledModelFile
 from bayescg.study._many_body_build import standardised
+from bayescg.study._net_charge import net_charge_checks
 from bayescg.study._pipeline import Pipeline
 from bayescg.study._provenance import provenance
 
@@ -77,7 +78,14 @@ class LabelledPipeline(Pipeline[LabelledModelFile, LabelledLoaded]):
         asked = announce_ensembles(
             self.model.misspecification, loaded.potential, loaded.data, held_out=loaded.test is not None
         )
-        return [*self._findings(loaded), self._effect(loaded), *asked, *self._properties_now(loaded)]
+        charges = net_charge_checks(loaded.potential, loaded.train)
+        return [
+            *self._findings(loaded),
+            *charges,
+            self._effect(loaded),
+            *asked,
+            *self._properties_now(loaded),
+        ]
 
     def refuse(self, loaded: LabelledLoaded) -> None:
         self._start(loaded)

@@ -1,7 +1,7 @@
 """Measured values that predictions are held against: the run's own data, or a table in a file."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,11 +78,12 @@ def own_values(tree: xr.DataTree) -> dict[str, ObservedValues]:
     return found
 
 
-def read_observed(path: Path) -> dict[str, ObservedValues]:
+def read_observed(path: Path, own: Collection[str] = ()) -> dict[str, ObservedValues]:
     """Values from a file with the columns observable, at, value, standard_error; `at` is empty for a number.
 
     Args:
         path: CSV, in the units of the run.
+        own: names of functions of the user's own.
 
     Raises:
         InputError: no such file, other columns, an unknown observable, what is no number, a function without a place or a number
@@ -113,9 +114,10 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
     table: dict[str, list[tuple[float, float, float]]] = {}
     for line, row in rows:
         words = [(row[original] or "").strip() for original in (reader.fieldnames or ())]
-        if words[0] not in OBSERVABLES:
+        if words[0] not in OBSERVABLES and words[0] not in own:
+            known = ", ".join([*OBSERVABLES, *own])
             raise InputError(
-                f"{path}: line {line}: observable {words[0]!r} is not known; expected one of {', '.join(OBSERVABLES)}"
+                f"{path}: line {line}: observable {words[0]!r} is not known; expected one of {known}"
             )
         try:
             at, value, error_bar = (float(words[1]) if words[1] else np.nan), float(words[2]), float(words[3])
@@ -127,7 +129,7 @@ def read_observed(path: Path) -> dict[str, ObservedValues]:
             raise InputError(
                 f"{path}: line {line}: value {value:g} ± {error_bar:g}; finite, and an error of at least 0"
             )
-        if np.isnan(at) == bool(OBSERVABLES[words[0]].along):
+        if words[0] in OBSERVABLES and np.isnan(at) == bool(OBSERVABLES[words[0]].along):
             expected = "the place on its grid" if OBSERVABLES[words[0]].along else "nothing"
             raise InputError(
                 f"{path}: line {line}: `at` of {words[0]} is {words[1] or 'empty'}; {expected} expected there"

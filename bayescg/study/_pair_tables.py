@@ -12,7 +12,7 @@ from bayescg import output
 from bayescg.data import UnitSystem, get_unit_system
 from bayescg.errors import InputError
 from bayescg.inference import Prior
-from bayescg.physics import PairPotential
+from bayescg.physics import PairPotential, Potential
 from bayescg.physics._potential import terms_of
 from bayescg.study._build import build_potential, build_prior
 from bayescg.study._labelled_schema import LabelledModelFile
@@ -48,8 +48,8 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
         ...     pair_tables(Path(folder), 2).energy.shape
         (2, 1000)
     """
-    stored = _stored_pairs(folder, n_draws)
-    reach = max(term.cutoff for term in stored.terms)
+    stored, terms = _stored_pairs(folder, n_draws)
+    reach = max(term.cutoff for term in terms)
     distance = np.linspace(0.2 * reach, reach, points)
     # at the cutoff itself a pair has no force: the last row holds the limit from within
     r2 = jnp.asarray(np.append(distance[:-1], reach * (1.0 - 1e-12)) ** 2)
@@ -61,14 +61,13 @@ def pair_tables(folder: Path, n_draws: int, *, points: int = 1000) -> output.Pai
         return energy, force
 
     energy, force = (np.asarray(a) for a in jax.lax.map(curve, jnp.asarray(stored.flat), batch_size=64))
-    ids = [f"{i // stored.n_per_chain}:{i % stored.n_per_chain}" for i in stored.chosen]
     return output.PairTables(
         distance,
         energy[stored.chosen],
         force[stored.chosen],
         energy.mean(axis=0),
         force.mean(axis=0),
-        ids,
+        stored.draw_ids,
         stored.units,
         output.table_provenance(stored.tree),
     )
@@ -93,8 +92,8 @@ def pair_potentials(folder: Path, n_draws: int) -> tuple[list[PairPotential], Pa
         >>> len(potentials)  # doctest: +SKIP
         20
     """
-    stored = _stored_pairs(folder, n_draws)
-    if len(stored.terms) > 1:
+    stored, terms = _stored_pairs(folder, n_draws)
+    if len(terms) > 1:
         return [], None
 
     def term(point: jax.Array) -> PairPotential:
@@ -107,32 +106,60 @@ def pair_potentials(folder: Path, n_draws: int) -> tuple[list[PairPotential], Pa
     return some, output.mean_of(some, np.asarray(coefficients).mean(axis=0).tolist())
 
 
-class _StoredPairs(NamedTuple):
-    """A run whose potential is a sum of pair terms: its result, prior, all calibrated draws and those chosen."""
+class StoredDraws(NamedTuple):
+    """A run on frames: its result, model, prior, all calibrated draws and those chosen."""
 
     tree: xr.DataTree
-    terms: tuple[PairPotential, ...]
+    potential: Potential
     prior: Prior
     units: UnitSystem
+    temperature: float
     flat: np.ndarray
     n_per_chain: int
     chosen: np.ndarray
 
+    @property
+    def draw_ids(self) -> list[str]:
+        """Chain and draw of those chosen."""
+        return [f"{i // self.n_per_chain}:{i % self.n_per_chain}" for i in self.chosen]
 
-def _stored_pairs(folder: Path, n_draws: int) -> _StoredPairs:
+
+def stored_draws(folder: Path, n_draws: int) -> StoredDraws:
+    """What an export needs of a stored run, for draws spread evenly over the chains.
+
+    Args:
+        folder: the run's output folder.
+        n_draws: chosen draws.
+
+    Raises:
+        InputError: no result, a run of labelled configurations, or more draws than there are.
+
+    Example:
+        >>> stored_draws(Path("runs/lj-argon"), 2).draw_ids  # doctest: +SKIP
+        ['0:0', '3:499']
+    """
     tree = output.open_result(folder)
     model = parse_model_file(tree.attrs["model_file_text"], folder / "posterior.nc")
     if isinstance(model, LabelledModelFile):
         raise InputError(f"{folder}: the model is of labelled configurations; use `stored_potentials` for it")
     potential = build_potential(model, path=folder / "posterior.nc")
     units = get_unit_system(model.units)
-    terms = tuple(term for term in terms_of(potential) if isinstance(term, PairPotential))
-    if len(terms) < len(terms_of(potential)):
-        raise InputError(f"{folder}: the model is no pair potential, so there is no table to write")
     prior = build_prior(model, potential, units, path=folder / "posterior.nc")
     z = np.asarray(tree["unconstrained"].to_dataset()["z_calibrated"])
     flat = z.reshape(-1, z.shape[-1])
     if n_draws > len(flat):
         raise InputError(f"{folder}: {n_draws} draws asked for, the run holds {len(flat)}; ask for fewer")
     index = np.linspace(0, len(flat) - 1, n_draws).astype(int)
-    return _StoredPairs(tree, terms, prior, units, flat, z.shape[1], index)
+    return StoredDraws(tree, potential, prior, units, model.temperature, flat, z.shape[1], index)
+
+
+def _stored_pairs(folder: Path, n_draws: int) -> tuple[StoredDraws, tuple[PairPotential, ...]]:
+    """A run whose potential is a sum of pair terms, and these."""
+    stored = stored_draws(folder, n_draws)
+    terms = tuple(term for term in terms_of(stored.potential) if isinstance(term, PairPotential))
+    if len(terms) < len(terms_of(stored.potential)):
+        raise InputError(
+            f"{folder}: the model is no pair potential, so there is no table of pairs to write; of others only a potential"
+            " of an angle is exported, by --engine gromacs"
+        )
+    return stored, terms

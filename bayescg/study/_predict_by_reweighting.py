@@ -17,7 +17,8 @@ from bayescg.errors import InputError
 from bayescg.inference import Prior
 from bayescg.physics import ReferenceBank
 from bayescg.physics._compressibility import hypervirial_per_bin
-from bayescg.study._predicted_observables import FROM_RDF, OBSERVABLES
+from bayescg.study._mean_force import mean_force_from_means
+from bayescg.study._predicted_observables import FROM_RDF, LINEAR_IN_RDF, OBSERVABLES
 from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, reweighted_part
 from bayescg.study._prediction_target import PredictionTarget
 
@@ -146,7 +147,7 @@ def _structure(
     units: UnitSystem,
     names: Sequence[str],
 ) -> dict[str, xr.Dataset]:
-    """g(r) and what is linear in it, from one pass over the frames."""
+    """g(r) and functions of it, from one pass over the frames."""
     assert target.distance_edges is not None
     edges = target.distance_edges
     system = System(target.n_sites, target.volume, target.temperature, units, edges)
@@ -154,16 +155,20 @@ def _structure(
     frames = counts / ideal_counts(system)
     shell = first_shell(bank.weights(weighing.mean(axis=0)) @ frames, edges)
     functionals = rdf_functionals(target, shell=shell)
-    extra = [name for name in FROM_RDF if name in names]
+    extra = [name for name in LINEAR_IN_RDF if name in names]
     columns = np.column_stack([frames, *(functionals.of(name, frames) for name in extra)])
     means = reweighted_means(bank, weighing, xr.DataArray(columns, dims=("frame", "column")))
     n = frames.shape[1]
     found = {}
+    r = ("r", (edges[1:] + edges[:-1]) / 2.0, {"units": units.unit("length")})
+    rdf = means.isel(column=slice(n)).rename(column="r").assign_coords(r=r)
+    rdf["mean"].attrs["units"] = "1"
     if "rdf" in names:
-        r = ("r", (edges[1:] + edges[:-1]) / 2.0, {"units": units.unit("length")})
-        rdf = means.isel(column=slice(n)).rename(column="r").assign_coords(r=r)
-        rdf["mean"].attrs["units"] = "1"
         found["rdf"] = rdf
+    if "potential-of-mean-force" in names:
+        found["potential-of-mean-force"] = mean_force_from_means(
+            rdf, kT=units.kT(target.temperature), unit=units.unit("energy")
+        )
     for k, name in enumerate(extra):
         found[name] = means.isel(column=n + k, drop=True)
         found[name]["mean"].attrs["units"] = "1" if name == "coordination" else units.unit("length^3")

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from bayescg.analysis import Check
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
 from bayescg.inference import Prior
-from bayescg.study._predicted_observables import FROM_RDF, MADE_FROM
+from bayescg.study._mean_force import mean_force_from_simulations
+from bayescg.study._observable import Observable
+from bayescg.study._predicted_observables import FROM_RDF, LINEAR_IN_RDF, MADE_FROM
 from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, simulated_part
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 
@@ -30,10 +33,11 @@ def simulated_parts(
     configurations: Float[np.ndarray, "configuration site dim"],
     start_box: Float[np.ndarray, " dim"],
     reasons: Mapping[str, str],
+    own: Mapping[str, Observable],
     key: Key[Array, ""],
     tell: Callable[[str], None],
-) -> tuple[list[PredictedPart], list[str]]:
-    """The observables at the first `budget.n_draws` of evenly mixed draws, and notes on how they were simulated.
+) -> tuple[list[PredictedPart], list[str], tuple[Check, ...]]:
+    """The observables at the first `budget.n_draws` of evenly mixed draws, notes on how they were simulated, and checks.
 
     Args:
         names: of the observables.
@@ -46,6 +50,7 @@ def simulated_parts(
         configurations: starts, in `start_box`.
         start_box: [length].
         reasons: why each is simulated.
+        own: those of the user's own, by name.
         key: PRNG key.
         tell: hears what is being done.
 
@@ -58,7 +63,7 @@ def simulated_parts(
     asked = tuple(dict.fromkeys(one for name in names for one in MADE_FROM.get(name, (name,))))
     tell(f"simulating {budget.n_replicas} replicas of {len(potentials)} draws")
     made = simulate_draws(
-        potentials, observables=asked, target=target, budget=budget, masses=masses, units=units,
+        potentials, observables=[own.get(name, name) for name in asked], target=target, budget=budget, masses=masses, units=units,
         configurations=configurations, start_box=start_box, key=key, tell=tell,
     )  # fmt: skip
     notes = [
@@ -68,15 +73,28 @@ def simulated_parts(
     ]
     if missing := [n for n in names if n not in FROM_RDF and n not in made.values]:
         raise InputError(f"{missing[0]} could not be had from these simulations: {' '.join(made.notes[-2:])}")
-    return [_part(name, made, target, units, reasons[name]) for name in names], notes
+    parts = [_part(name, made, target, units, reasons[name]) for name in names if name not in own]
+    parts += [
+        simulated_part(
+            name, made.values[name], made.frame_variance[name], reasons[name], common_seeds=made.common_seeds,
+            long_name=own[name].in_words,
+        )
+        for name in names
+        if name in own
+    ]  # fmt: skip
+    return parts, notes, made.checks
 
 
 def _part(
     name: str, made: "SimulatedDraws", target: PredictionTarget, units: UnitSystem, reason: str
 ) -> PredictedPart:
     values = made.values["rdf" if name in FROM_RDF else name]
-    variance = None if name in FROM_RDF else made.frame_variance.get(name)
-    if name in FROM_RDF:
+    variance = None if name in LINEAR_IN_RDF else made.frame_variance.get("rdf" if name in FROM_RDF else name)
+    if name == "potential-of-mean-force":
+        values, variance = mean_force_from_simulations(
+            values, variance, kT=units.kT(target.temperature), unit=units.unit("energy")
+        )
+    if name in LINEAR_IN_RDF:
         assert target.distance_edges is not None
         rdf = np.asarray(values.transpose("draw", "simulation", "r"), float)
         shell = first_shell(np.nanmean(rdf, axis=(0, 1)), target.distance_edges)

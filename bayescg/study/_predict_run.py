@@ -10,25 +10,27 @@ import numpy as np
 import xarray as xr
 
 from bayescg import inference, output
-from bayescg.analysis import logarithmic_coordinates
-from bayescg.analysis._reweighting_reach import Reach, reweighting_reach
+from bayescg.analysis import Check, logarithmic_coordinates
 from bayescg.errors import InputError
 from bayescg.inference import Prior
 from bayescg.physics import PairPotential, ReferenceBank
 from bayescg.physics._potential import terms_of
 from bayescg.study._equilibrium import EquilibriumPipeline
+from bayescg.study._observable import Observable, refuse_known, told_apart
+from bayescg.study._observed_frames import observed_in_frames
 from bayescg.study._observed_values import ObservedValues, own_values, read_observed, refuse_unpredicted
-from bayescg.study._predict_by_reweighting import draw_coefficients, refuse_unkept, reweighted_parts
+from bayescg.study._predict_by_reweighting import refuse_unkept, reweighted_parts
 from bayescg.study._predict_by_simulation import simulated_parts
-from bayescg.study._predicted_observables import OBSERVABLES, known_observables
+from bayescg.study._predicted_observables import known_observables
 from bayescg.study._prediction_dataset import Coordinates, prediction_dataset
 from bayescg.study._prediction_needs import possible_observables
 from bayescg.study._prediction_parts import PredictedPart
+from bayescg.study._prediction_routes import in_words, prediction_routes
 from bayescg.study._prediction_sentences import prediction_sentences
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 from bayescg.study._result import Loaded, _coordinate_names
 from bayescg.study._stored_fits import BANK_FILE, stored_pipeline
-from bayescg.study._stored_verdict import cautions, refuse_labelled
+from bayescg.study._stored_verdict import cautions, refuse_labelled, stored_checks
 
 
 class _Stored(NamedTuple):
@@ -47,7 +49,7 @@ class _Stored(NamedTuple):
 
 def predict(
     run: Path,
-    observables: Sequence[str] = (),
+    observables: Sequence[str | Observable] = (),
     *,
     temperature: float | None = None,
     n_sites: int | None = None,
@@ -71,8 +73,8 @@ def predict(
 
     Args:
         run: the run's output folder.
-        observables: names; default those of g(r), coordination, energy, heat capacity, pressure and compressibility that the
-            system has.
+        observables: names, and functions of a frame of one's own; default those of g(r), coordination, energy, heat capacity,
+            pressure and compressibility that the system has.
         temperature: of the state; default the run's [temperature].
         n_sites: size of the system; default the run's.
         density: sites per volume; default the run's [1/length³].
@@ -83,7 +85,8 @@ def predict(
         n_replicas: independent simulations of each; at least 2, and of 2 the noise is known badly.
         n_samples: frames of each.
         averaged_frames: number of independent frames in the average whose chance is told; default what the data are worth.
-        observed: CSV with values to hold the predictions against; default the run's own data, at the run's own state.
+        observed: CSV with values to hold the predictions against, or a netCDF with frames of the state that the run has not
+            seen; default the run's own data, at the run's own state.
         seed: of new simulations.
         tell: hears what is being done.
 
@@ -100,9 +103,13 @@ def predict(
         ...
         bayescg.errors.InputError: no-such-run/posterior.nc: no such file; name the output folder of a finished run ...
     """
-    names = known_observables(observables)
+    asked, functions = told_apart(observables)
+    own = {one.name: one for one in observables if isinstance(one, Observable)}
+    refuse_known(own)
+    names = known_observables(asked, own)
     _refuse_counts(run, n_draws, n_simulated, n_replicas, averaged_frames)
-    given = None if observed is None else read_observed(observed)
+    in_frames = observed is not None and observed.suffix == ".nc"
+    given = None if observed is None or in_frames else read_observed(observed, own)
     tree = output.open_result(run)
     refuse_labelled(
         tree, run, "have no reference simulations; their report holds crystal properties at the draws"
@@ -117,32 +124,39 @@ def predict(
     )
     if given is not None and observed is not None:
         refuse_unpredicted(given, names, target, path=observed)
+    for one in own.values():
+        one.n_values(target.n_sites, len(target.box))
+    if observed is not None and in_frames:
+        tell(f"{observed}: reading held-out frames")
+        given = observed_in_frames(
+            observed, names, functions,
+            target=target, units=stored.pipeline.units, learned=stored.loaded.survey.source,
+        )  # fmt: skip
     z = _draws(stored, n_draws, from_prior=from_prior)
-    reach, reasons = _routes(stored, names, target, z)
+    routes = prediction_routes(
+        names, stored.bank, stored.prior, z, target=target, home=_target(stored),
+        units=stored.pipeline.units, simulation=simulation, run=str(run),
+    )  # fmt: skip
+    reasons, notes = routes.chosen, notes + routes.notes
     tell("; ".join(f"{name} by {method}" for name, (method, _) in reasons.items()))
-    if not simulation:
-        for name, (method, reason) in reasons.items():
-            if method == "simulation":
-                raise InputError(
-                    f"{run}: {name} can't be reweighted: {reason}; new simulations are forbidden, allow them or leave it out"
-                )
     parts: list[PredictedPart] = []
-    some = [name for name in names if reasons[name][0] == "reweighting"]
+    checks: tuple[Check, ...] = ()
+    some = routes.by("reweighting")
     if some:
-        assert reach is not None
+        assert routes.reach is not None
         refuse_unkept(some, stored.bank, target, run=str(run))
         parts, told = reweighted_parts(
             some, stored.bank, stored.prior, z, target=target, units=stored.pipeline.units,
-            dim=stored.loaded.survey.dim, reach=reach, reason=reasons[some[0]][1],
+            dim=stored.loaded.survey.dim, reach=routes.reach, reason=reasons[some[0]][1],
         )  # fmt: skip
         notes += told
-    rest = [name for name in names if reasons[name][0] == "simulation"]
+    rest = routes.by("simulation")
     if rest:
-        made, told = simulated_parts(
+        made, told, checks = simulated_parts(
             rest, stored.prior, z, target=target, budget=_budget(stored, n_simulated, n_replicas, n_samples, len(z)),
             masses=np.asarray(stored.loaded.survey.source.topology.masses, float), units=stored.pipeline.units,
             configurations=_starts(stored), start_box=stored.loaded.survey.box,
-            reasons={name: reasons[name][1] for name in rest}, key=jax.random.key(seed), tell=tell,
+            reasons={name: reasons[name][1] for name in rest}, own=own, key=jax.random.key(seed), tell=tell,
         )  # fmt: skip
         parts += made
         notes += told
@@ -152,7 +166,8 @@ def predict(
         parts, _observed(stored, given, target), _coordinates(stored, z),
         averaged_frames=_data_frames(stored) if averaged_frames is None else averaged_frames,
     )  # fmt: skip
-    return data.assign_attrs(_about(stored, target, z, from_prior=from_prior, notes=notes, data=data))
+    about = _about(stored, target, z, from_prior=from_prior, notes=notes, data=data)
+    return data.assign_attrs(about, checks=stored_checks(checks))
 
 
 def _refuse_counts(
@@ -178,7 +193,11 @@ def _stored(tree: xr.DataTree, run: Path) -> _Stored:
 
 
 def _target(
-    stored: _Stored, *, temperature: float | None, n_sites: int | None, density: float | None
+    stored: _Stored,
+    *,
+    temperature: float | None = None,
+    n_sites: int | None = None,
+    density: float | None = None,
 ) -> PredictionTarget:
     """The run's state, with what is asked for in its place."""
     survey, own = stored.loaded.survey, stored.pipeline.model.temperature
@@ -235,46 +254,6 @@ def _draws(stored: _Stored, n_draws: int, *, from_prior: bool) -> np.ndarray:
     flat = np.asarray(held, float).reshape(-1, held.shape[-1])
     chosen = np.linspace(0, len(flat) - 1, min(n_draws, len(flat))).astype(int)
     return flat[np.random.default_rng(0).permutation(chosen)]
-
-
-def _routes(
-    stored: _Stored, names: Sequence[str], target: PredictionTarget, z: np.ndarray
-) -> tuple[Reach | None, dict[str, tuple[str, str]]]:
-    """Verdict on overlap where it matters, and of every observable method and reason."""
-    survey = stored.loaded.survey
-    same = target.n_sites == survey.n_sites and np.allclose(target.box, survey.box, rtol=1e-9)
-    reach = None
-    if same and any(OBSERVABLES[name].needs == "statistics" for name in names):
-        kt = stored.pipeline.units.kT(target.temperature)
-        reach = reweighting_reach(stored.bank, draw_coefficients(stored.prior, z) / (stored.bank.beta * kt))
-    found = {}
-    for name in names:
-        needs = OBSERVABLES[name].needs
-        if needs != "statistics":
-            found[name] = (
-                "simulation",
-                f"it needs {needs} along trajectories, which the references don't keep",
-            )
-        elif not same:
-            found[name] = (
-                "simulation",
-                f"{target.n_sites} sites in {_cube(target.box)} are another system than the references'"
-                f" {survey.n_sites} in {_cube(survey.box)}",
-            )
-        else:
-            assert reach is not None
-            at = (
-                f" at {target.temperature:g} {stored.pipeline.units.temperature}"
-                if target.temperature != stored.pipeline.model.temperature
-                else ""
-            )
-            kept = "a function of statistics that the references keep, and " if reach.reached else ""
-            found[name] = ("reweighting" if reach.reached else "simulation", f"{kept}{reach.sentence}{at}")
-    return reach, found
-
-
-def _cube(box: np.ndarray) -> str:
-    return " x ".join(f"{edge:.4g}" for edge in box)
 
 
 def _budget(
@@ -356,7 +335,7 @@ def _about(
         "posterior": f"{len(z)} draws of {which}",
         "temperature": target.temperature, "temperature_unit": units.temperature, "n_sites": target.n_sites,
         "density": target.n_sites / target.volume if np.isfinite(target.volume) else np.nan,
-        "box": _cube(target.box), "length_unit": units.length, "time_unit": units.time, "n_draws": len(z),
+        "box": in_words(target.box), "length_unit": units.length, "time_unit": units.time, "n_draws": len(z),
         "notes": json.dumps(notes),
         "coordinates": json.dumps(names), "data_checksum": str(stored.tree.attrs["data_checksum"]),
     }  # fmt: skip

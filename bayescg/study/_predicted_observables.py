@@ -1,6 +1,6 @@
 """The observables that `bayescg predict` knows by name, and what each needs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from bayescg.errors import InputError
@@ -32,7 +32,11 @@ OBSERVABLES = {
     ),
     "pressure": PredictedObservable("pressure", "pressure", "", "statistics"),
     "compressibility": PredictedObservable("isothermal compressibility", "1/pressure", "", "statistics"),
+    "potential-of-mean-force": PredictedObservable("potential of mean force", "energy", "r", "statistics"),
     "structure-factor": PredictedObservable("S(k)", "1", "k", "positions"),
+    "chemical-potential": PredictedObservable("residual chemical potential", "energy", "", "positions"),
+    "tetrahedral-order": PredictedObservable("tetrahedral order", "1", "", "positions"),
+    "bond-order": PredictedObservable("distribution of the bond order q6", "1", "q6", "positions"),
     "diffusion": PredictedObservable("diffusion coefficient", "length^2/time", "", "velocities"),
     "diffusion-infinite": PredictedObservable(
         "diffusion coefficient in an infinite box", "length^2/time", "", "velocities"
@@ -50,25 +54,43 @@ DEFAULT = ("rdf", "coordination", "energy", "heat-capacity", "pressure", "compre
 MADE_FROM = {
     "coordination": ("rdf",),
     "kirkwood-buff": ("rdf",),
+    "potential-of-mean-force": ("rdf",),
     "diffusion-infinite": ("diffusion", "viscosity"),
 }
 """What is simulated for those that are not measured themselves."""
 
-FROM_RDF = ("coordination", "kirkwood-buff")
+LINEAR_IN_RDF = ("coordination", "kirkwood-buff")
 """Linear in g(r)."""
 
+FROM_RDF = (*LINEAR_IN_RDF, "potential-of-mean-force")
+"""Functions of g(r)."""
 
-def known_observables(names: Sequence[str]) -> tuple[str, ...]:
+
+def needs_of(name: str) -> str:
+    """What an observable needs; those of the user's own are functions of positions.
+
+    Example:
+        >>> needs_of("pressure"), needs_of("my-own")
+        ('statistics', 'positions')
+    """
+    return OBSERVABLES[name].needs if name in OBSERVABLES else "positions"
+
+
+def known_observables(names: Sequence[str], own: Collection[str] = ()) -> tuple[str, ...]:
     """The names asked for, each once, or the default ones where there is none.
 
+    Args:
+        names: asked for.
+        own: those among them that are the user's.
+
     Raises:
-        InputError: a name that is none of `OBSERVABLES`.
+        InputError: a name that is neither of `OBSERVABLES` nor the user's.
 
     Example:
         >>> known_observables(["pressure", "rdf", "pressure"])
         ('pressure', 'rdf')
     """
     for name in names:
-        if name not in OBSERVABLES:
+        if name not in OBSERVABLES and name not in own:
             raise InputError(f"observable {name!r} is not known; expected one of {', '.join(OBSERVABLES)}")
     return tuple(dict.fromkeys(names)) or DEFAULT

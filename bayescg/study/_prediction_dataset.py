@@ -10,7 +10,6 @@ from scipy import stats
 from bayescg.analysis import discrepancy_scale, error_budget, variance_shares
 from bayescg.errors import InputError
 from bayescg.study._observed_values import ObservedValues
-from bayescg.study._predicted_observables import OBSERVABLES
 from bayescg.study._prediction_parts import PredictedPart
 
 SPLIT = ("mean", "parametric_sd", "simulation_sd", "naive_sd", "noise_sd")
@@ -79,7 +78,7 @@ def prediction_dataset(
         simulated_draws=("observable", [part.means.sizes["draw"] for part in parts]),
     ).assign_coords(observable=[part.name for part in parts])
     joined.attrs = {"averaged_frames": averaged_frames, "directions": coordinates.meaning} | _coverage(joined)
-    functions = [part.name for part in parts if OBSERVABLES[part.name].along]
+    functions = [part.name for part in parts if part.split["mean"].dims]
     if functions:
         joined = joined.assign(function=("which", functions))
     for part in parts:
@@ -96,7 +95,7 @@ def _piece(
     n_draws: int,
 ) -> xr.Dataset:
     """The components of one observable."""
-    known, split, means = OBSERVABLES[part.name], part.split, part.means
+    split, means = part.split, part.means
     dims = list(split["mean"].dims)
     grid = np.asarray(split[dims[0]].values, float) if dims else np.array([np.nan])
     flat = {name: np.asarray(split[name].values, float).reshape(-1) for name in SPLIT}
@@ -156,7 +155,8 @@ def _piece(
             "at": (per, grid),
             "unit": (per, [unit] * len(grid)),
             "at_unit": (per, [along] * len(grid)),
-            "long_name": (per, [known.long_name] * len(grid)),
+            "along": (per, [str(dims[0]) if dims else ""] * len(grid)),
+            "long_name": (per, [str(means.attrs["long_name"])] * len(grid)),
             "part": budget["part"].values,
             "bound": ["lower", "upper"],
         },

@@ -8,7 +8,8 @@ from bayescg.errors import InputError
 from bayescg.physics import PairPotential, Potential
 from bayescg.physics._compressibility import NEAR
 from bayescg.physics._potential import terms_of
-from bayescg.study._predicted_observables import FROM_RDF
+from bayescg.study._observable import BUILT_IN
+from bayescg.study._predicted_observables import FROM_RDF, OBSERVABLES
 from bayescg.study._prediction_target import PredictionTarget
 
 OF_ANY_SYSTEM = ("energy", "heat-capacity", "diffusion", "velocity-autocorrelation")
@@ -19,7 +20,7 @@ def missing_need(name: str, potential: Potential, target: PredictionTarget) -> s
     """What a system lacks for an observable, in words; None where it lacks nothing.
 
     Args:
-        name: of `OBSERVABLES`.
+        name: of `OBSERVABLES`, or of a function of the user's own.
         potential: of the run.
         target: of the prediction.
 
@@ -32,6 +33,10 @@ def missing_need(name: str, potential: Potential, target: PredictionTarget) -> s
     """
     if name in OF_ANY_SYSTEM:
         return None
+    if name not in OBSERVABLES:  # a function of the user's own
+        return None
+    if name in BUILT_IN:
+        return None if np.shape(target.box) == (3,) else "needs three dimensions, which this study has not"
     closed = np.shape(target.box) == (3,) and bool(np.all(np.isfinite(target.box)))
     if name == "structure-factor":
         return None if closed else "needs a periodic box of three dimensions, which this study has not"

@@ -59,7 +59,13 @@ def reweighted_part(name: str, means: xr.Dataset, reason: str) -> PredictedPart:
 
 
 def simulated_part(
-    name: str, values: xr.DataArray, frame_variance: xr.DataArray | None, reason: str, *, common_seeds: bool
+    name: str,
+    values: xr.DataArray,
+    frame_variance: xr.DataArray | None,
+    reason: str,
+    *,
+    common_seeds: bool,
+    long_name: str | None = None,
 ) -> PredictedPart:
     """From simulations of every draw.
 
@@ -69,10 +75,11 @@ def simulated_part(
         frame_variance: variance from frame to frame, likewise; None where a frame has no value.
         reason: why by simulation.
         common_seeds: the j-th simulation of every draw used the same random numbers.
+        long_name: in words, of the user's own observable.
     """
-    values = values.assign_attrs(long_name=OBSERVABLES[name].long_name)
+    values = values.assign_attrs(long_name=long_name or OBSERVABLES[name].long_name)
     split = simulated_split(values, common_seeds=common_seeds, frame_variance=frame_variance)
-    means = draw_means(values)
+    means = draw_means(values).assign_attrs(values.attrs)
     if common_seeds:  # a draw that lost a simulation would not share all the others' noise
         means = means.where(values.notnull().all([d for d in values.dims if d != "draw"]))
     return PredictedPart(name, split, means, "simulation", reason, None)

@@ -118,9 +118,15 @@ def _methods(data: xr.Dataset) -> list[str]:
     ):
         groups.setdefault((str(method), str(reason)), []).append(str(name))
     return [
-        f"By {method}: {', '.join(names)}, because {'each is ' if reason.startswith('a function') else ''}{reason}."
+        f"By {method}: {', '.join(names)}, because {_because(reason, several=len(names) > 1)}."
         for (method, reason), names in groups.items()
     ]
+
+
+def _because(reason: str, *, several: bool) -> str:
+    if reason.startswith("a function"):
+        return f"each is {reason}"
+    return reason.replace("it needs", "each needs", 1) if several else reason
 
 
 def _against_data(data: xr.Dataset) -> list[str]:

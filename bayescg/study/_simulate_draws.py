@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Key
 
+from bayescg.analysis import Check
 from bayescg.data import UnitSystem
 from bayescg.errors import ConvergenceError, InputError, SimulationError
 from bayescg.physics import Potential, Simulator
@@ -18,6 +19,8 @@ from bayescg.physics._draw_equilibration import LEAST_SAMPLES, Equilibrium, equi
 from bayescg.physics._draw_simulation import DrawBatch
 from bayescg.physics._engine import PairEngine
 from bayescg.physics._estimate import LEAST_PIECES
+from bayescg.study._frame_columns import frame_columns
+from bayescg.study._observable import Observable, refuse_not_finite, told_apart
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 from bayescg.study._simulated_observables import (
     DYNAMIC,
@@ -25,8 +28,8 @@ from bayescg.study._simulated_observables import (
     Averages,
     dynamic_values,
     static_values,
-    structure_columns,
 )
+from bayescg.study._simulation_checks import SimulatedState, dynamics_checks, sampling_checks
 from bayescg.study._simulation_starts import ParticleSteps, simulators, starts_of_two_kinds
 
 FRAMES_PER_STRIDE = 8
@@ -52,6 +55,7 @@ class SimulatedDraws(NamedTuple):
         particle_steps: of all simulations, what was thrown away included.
         seconds: wall time.
         notes: what was done, in sentences.
+        checks: the classic artefacts, looked for in these simulations.
 
     Example:
         >>> SimulatedDraws({}, {}, True, 200, 1e6, 3.0, []).common_seeds
@@ -65,12 +69,13 @@ class SimulatedDraws(NamedTuple):
     particle_steps: float
     seconds: float
     notes: list[str]
+    checks: tuple[Check, ...] = ()
 
 
 def simulate_draws(
     potentials: Sequence[Potential],
     *,
-    observables: Sequence[str],
+    observables: Sequence[str | Observable],
     target: PredictionTarget,
     budget: SimulationBudget,
     masses: Float[np.ndarray, " site"],
@@ -94,7 +99,8 @@ def simulate_draws(
     Args:
         potentials: one for each draw, of one form.
         observables: names among `rdf`, `pressure`, `energy`, `heat-capacity`, `compressibility`, `structure-factor`,
-            `diffusion`, `viscosity`, `velocity-autocorrelation`.
+            `chemical-potential`, `tetrahedral-order`, `bond-order`, `diffusion`, `viscosity`, `velocity-autocorrelation`, and
+            functions of a frame of one's own.
         target: the state.
         budget: how long.
         masses: of sites of the known configurations, all equal [mass].
@@ -112,7 +118,8 @@ def simulate_draws(
 
     Raises:
         InputError: an unknown observable, one that this system, its bins or its dynamics can't give, a cutoff beyond half the
-            box, masses that differ, fewer than two replicas.
+            box, masses that differ, fewer than two replicas, a function of a frame that fails or gives other than finite
+            numbers.
         SimulationError: no equilibrium, more than half of the draws lost, or Newton's dynamics that heats a draw.
         ConvergenceError: dynamics shows no linear range, or no plateau, even four times as long.
 
@@ -133,15 +140,23 @@ def simulate_draws(
         bayescg.errors.InputError: simulation at draws: observable 'colour' is unknown; expected some of rdf, pressure, ...
     """
     begun = time.perf_counter()
-    _refuse(observables, potentials, masses, target, budget, dynamics)
+    observables, functions = told_apart(observables)
+    _refuse(
+        [name for name in observables if name not in functions], potentials, masses, target, budget, dynamics
+    )
     make = simulators(potentials[0], target, budget, float(masses[0]), units)
     sampler = make(metropolis, 1.0)
     _refuse_by_system(observables, sampler, target, dynamics)
-    start_key, melt_key, move_key = jax.random.split(key, 3)
+    start_key, melt_key, move_key, insertion_key = jax.random.split(key, 4)
+    columns = frame_columns(
+        observables, functions, target, potentials, n_replicas=budget.n_replicas,
+        kT=units.kT(target.temperature), key=insertion_key,
+    )  # fmt: skip
     steps = ParticleSteps(target.n_sites, budget.stride)
     starts, notes = starts_of_two_kinds(
         potentials[len(potentials) // 2], make, configurations, start_box, target, budget, melt_key, steps
     )
+    refuse_not_finite(functions, starts[0], np.asarray(target.box, float))
     batch = DrawBatch(sampler, potentials, n_replicas=budget.n_replicas)
     tell(f"equilibrium of {len(potentials)} draws, {budget.n_replicas} simulations each")
     found = equilibrium_samples(
@@ -149,13 +164,15 @@ def simulate_draws(
         batch.start(start_key, starts),
         n_samples=budget.n_samples,
         equilibration=budget.equilibration,
-        also=structure_columns(target) if "structure-factor" in observables else None,
+        also=columns if columns.parts else None,
         tell=tell,
     )
     steps.add(batch.n_draws * batch.n_replicas, found.n_discarded + budget.n_samples)
     notes += _sampling_notes(found, budget, metropolis)
-    made = static_values(batch, found, observables, target, units)
+    made = static_values(batch, found, observables, target, units, columns=columns, functions=functions)
     notes += made.notes
+    state = SimulatedState(batch, found, target, units)
+    checks = [*sampling_checks(state), *made.checks]
     if set(observables) & DYNAMIC:
         moving = make(dynamics == "newton", 1.0, CUT if metropolis else 1)
         correlations, averages = _dynamics(
@@ -163,8 +180,10 @@ def simulate_draws(
         )
         made = Averages(made.values | averages.values, made.frame_variance)
         notes += [*_dynamics_notes(correlations, moving, dynamics), *averages.notes]
+        checks += dynamics_checks(state, moving, correlations, made.values, most_heating=MOST_HEATING)
     return SimulatedDraws(
-        made.values, made.frame_variance, True, budget.n_samples, steps.total, time.perf_counter() - begun, notes
+        made.values, made.frame_variance, True, budget.n_samples, steps.total, time.perf_counter() - begun, notes,
+        tuple(checks),
     )  # fmt: skip
 
 

@@ -1,27 +1,35 @@
 """Observables by name from simulations at draws: one value for each simulation, and its variance from frame to frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
-from bayescg.analysis import System, pseudo_values, relative_noise
+from bayescg.analysis import Check, System, insertion_check, pseudo_values, relative_noise
 from bayescg.analysis._predict import ideal_counts
 from bayescg.data import UnitSystem
-from bayescg.physics import structure_factor, wave_vectors
+from bayescg.errors import InputError
+from bayescg.physics import Estimate, Insertion
 from bayescg.physics._compressibility import hypervirial_per_bin
 from bayescg.physics._diffusion import FINITE_SIZE
 from bayescg.physics._draw_dynamics import DrawCorrelations
 from bayescg.physics._draw_equilibration import Equilibrium
-from bayescg.physics._draw_simulation import AlsoOfFrames, DrawBatch
+from bayescg.physics._draw_simulation import DrawBatch
 from bayescg.physics._draw_transport import draw_diffusion, draw_viscosity
-from bayescg.physics._structure_factor import WaveVectors
+from bayescg.study._frame_columns import FrameColumns, waves
+from bayescg.study._observable import Observable, not_finite
 from bayescg.study._prediction_target import PredictionTarget
 
-STATIC = ("rdf", "pressure", "energy", "heat-capacity", "compressibility", "structure-factor")
+STATIC = (
+    "rdf",
+    "pressure",
+    "energy",
+    "heat-capacity",
+    "compressibility",
+    "structure-factor",
+    "chemical-potential",
+)
 DYNAMIC = {"diffusion", "viscosity", "velocity-autocorrelation"}
 NAMES = {
     "rdf": "g(r)",
@@ -30,15 +38,12 @@ NAMES = {
     "heat-capacity": "heat capacity at constant volume, per site in k_B",
     "compressibility": "isothermal compressibility",
     "structure-factor": "S(k)",
+    "chemical-potential": "residual chemical potential",
     "diffusion": "diffusion coefficient",
     "diffusion-infinite": "diffusion coefficient in an infinite box",
     "viscosity": "shear viscosity",
     "velocity-autocorrelation": "velocity autocorrelation function",
 }
-STRUCTURE_EVERY = 5
-"""Frames between two of which S(k) is computed: it is the dearest of the averages, and long waves decay slowly."""
-WAVES = 2.0
-"""Largest k of S(k), in 2π over the mean distance between sites."""
 NOISY = 0.2
 """Relative noise of a viscosity above which it is not divided by."""
 MOST_LAGS = 128
@@ -51,34 +56,13 @@ class Averages(NamedTuple):
         values: [draw simulation *dims].
         frame_variance: of instantaneous values [draw simulation *dims].
         notes: sentences.
+        checks: whether insertions can be trusted.
     """
 
     values: dict[str, xr.DataArray]
     frame_variance: dict[str, xr.DataArray]
     notes: tuple[str, ...] = ()
-
-
-def _waves(target: PredictionTarget) -> WaveVectors:
-    spacing = (target.volume / target.n_sites) ** (1.0 / 3.0)
-    width = 2.0 * np.pi / float(np.max(target.box))
-    return wave_vectors(
-        np.asarray(target.box, float), k_max=max(WAVES * 2.0 * np.pi / spacing, 1.01 * width), bin_width=width
-    )
-
-
-def structure_columns(target: PredictionTarget) -> AlsoOfFrames:
-    """S(k) of every fifth frame, NaN for the others."""
-    vectors, box = _waves(target), np.asarray(target.box, float)
-
-    def columns(positions: Float[np.ndarray, "replica sample site dim"]) -> np.ndarray:
-        made = np.full((*positions.shape[:2], len(vectors.k)), np.nan)
-        some = positions[:, ::STRUCTURE_EVERY]
-        made[:, ::STRUCTURE_EVERY] = np.asarray(
-            structure_factor(jnp.asarray(some), jnp.asarray(box), vectors=vectors)
-        )
-        return made
-
-    return columns
+    checks: tuple[Check, ...] = ()
 
 
 def static_values(
@@ -87,24 +71,42 @@ def static_values(
     observables: Sequence[str],
     target: PredictionTarget,
     units: UnitSystem,
+    *,
+    columns: FrameColumns,
+    functions: Mapping[str, Observable],
 ) -> Averages:
-    """Structure and thermodynamics of every simulation."""
-    frames = _Frames(batch, found, target, units)
+    """Structure and thermodynamics of every simulation, and averages of functions of a frame.
+
+    Raises:
+        InputError: a function that gave no finite number.
+    """
+    frames = _Frames(batch, found, target, units, columns)
     made = {name: frames.of(name) for name in observables if name in STATIC}
+    made |= {name: frames.function(one) for name, one in functions.items()}
     return Averages(
         {name: value for name, (value, _) in made.items()},
         {name: variance for name, (_, variance) in made.items() if variance is not None},
         tuple(frames.notes),
+        tuple(frames.checks),
     )
 
 
 class _Frames:
     """Frames of all simulations in equilibrium, and what is averaged over them."""
 
-    def __init__(self, batch: DrawBatch, found: Equilibrium, target: PredictionTarget, units: UnitSystem):
+    def __init__(
+        self,
+        batch: DrawBatch,
+        found: Equilibrium,
+        target: PredictionTarget,
+        units: UnitSystem,
+        columns: FrameColumns,
+    ):
         self.batch, self.found, self.target, self.units = batch, found, target, units
+        self.columns = columns
         self.thermal = units.kT(target.temperature)
         self.notes: list[str] = []
+        self.checks: list[Check] = []
 
     def of(self, name: str) -> tuple[xr.DataArray, xr.DataArray | None]:
         """An observable and its variance from frame to frame."""
@@ -112,9 +114,36 @@ class _Frames:
             return self._heat_capacity(), None
         if name == "compressibility":
             return self._compressibility(), None
+        if name == "chemical-potential":
+            return self._chemical_potential(), None
         series, along, unit = self._series(name)
         if name == "structure-factor":  # of some frames only
             series = series[:, :, np.isfinite(series[self.found.usable]).all(axis=(0, 2))]
+        return self._averaged(name, series, along, unit)
+
+    def function(self, one: Observable) -> tuple[xr.DataArray, xr.DataArray]:
+        """The average of a function of a frame and its variance from frame to frame.
+
+        Raises:
+            InputError: what it gave of a usable frame is not finite.
+        """
+        every = next(part.every for part in self.columns.parts if part.name == one.name)
+        series = self.columns.of(one.name, self.found.samples.also)
+        computed = _computed(series, every)
+        finite = np.isfinite(series[:, :, computed]).all(axis=3) | ~self.found.usable[:, :, None]
+        if not finite.all():
+            draw = int(np.argmin(finite.all(axis=(1, 2))))
+            raise InputError(
+                not_finite(one.name, f"{np.sum(~finite)} of {finite.size} frames, first at draw {draw}")
+            )
+        n_values = one.n_values(self.target.n_sites, len(self.target.box))
+        along = None if n_values is None else (one.along, one.places(n_values), one.at_unit)
+        series = series[:, :, computed]
+        return self._averaged(one.name, series[..., 0] if along is None else series, along, one.unit)
+
+    def _averaged(
+        self, name: str, series: np.ndarray, along: tuple[str, np.ndarray, str] | None, unit: str
+    ) -> tuple[xr.DataArray, xr.DataArray]:
         both = [self._array(name, f(series, axis=2), along, unit) for f in (np.mean, np.var)]
         return both[0], both[1].assign_attrs(units=f"({unit})^2")
 
@@ -127,8 +156,8 @@ class _Frames:
             values = self.found.samples.statistics[2] / ideal_counts(system)
             return values, ("r", 0.5 * (edges[1:] + edges[:-1]), units.unit("length")), "1"
         if name == "structure-factor":
-            k = _waves(target).k
-            return self.found.samples.also, ("k", k, f"1/{units.unit('length')}"), "1"
+            k = waves(target).k
+            return self.columns.of(name, self.found.samples.also), ("k", k, f"1/{units.unit('length')}"), "1"
         if name == "energy":
             return self.batch.energies(self.found.samples) / target.n_sites, None, units.unit("energy")
         virial = self._virial()
@@ -148,6 +177,25 @@ class _Frames:
         kinetic = 0.5 * len(self.target.box)
         made = pseudo_values(lambda mean, square: kinetic + scale * (square - mean**2), *moments)
         return made.assign_attrs(moments[0].attrs)
+
+    def _chemical_potential(self) -> xr.DataArray:
+        """−kT ln⟨exp(−ΔU/kT)⟩ over all insertions of the draw, beyond the ideal gas of the same density (Widom).
+
+        Raises:
+            InputError: insertions that all overlap at more than half of the draws.
+        """
+        columns = self.columns.of("chemical-potential", self.found.samples.also)
+        unit = self.units.unit("energy")
+        factors = self._array("chemical-potential", columns[..., 0].mean(axis=2), None, unit)
+        positive = factors.where(factors.sum("simulation") - factors > 0.0)  # any one left out
+        if positive.notnull().all("simulation").mean() < 0.5:
+            raise InputError(
+                "chemical-potential: nearly every inserted site overlaps with another one; simulate longer, or use a lower"
+                " density"
+            )
+        made = pseudo_values(lambda m: -self.thermal * np.log(m), positive)
+        self.checks.append(_insertion_verdict(made, columns))
+        return made.assign_attrs(factors.attrs)
 
     def _compressibility(self) -> xr.DataArray:
         """1/K, with the bulk modulus K of Rowlinson's formula from averages over all replicas of the draw."""
@@ -191,13 +239,34 @@ class _Frames:
         return _array(name, np.where(usable, values, np.nan), along, unit)
 
 
+def _computed(series: np.ndarray, every: int) -> np.ndarray:
+    """Frames of which a function was computed, since it gives NaN of the others to all simulations [frame]."""
+    there = np.flatnonzero(~np.isnan(series).all(axis=(0, 1, 3)))
+    return there if every > 1 and len(there) else np.arange(series.shape[2])
+
+
+def _insertion_verdict(potential: xr.DataArray, columns: np.ndarray) -> Check:
+    """Whether insertion can be trusted at the draw where it is worst, from its columns [draw simulation frame column]."""
+    there = np.flatnonzero(potential.notnull().all("simulation").values)
+    mean, square, largest = np.moveaxis(columns[there].reshape(len(there), -1, 3), -1, 0)
+    total = mean.sum(axis=1)
+    share = largest.max(axis=1) / total
+    worst = int(np.argmax(share))
+    own = potential.values[there[worst]]
+    known = Estimate(float(own.mean()), float(own.std(ddof=1) / np.sqrt(len(own))), len(own) - 1.0)
+    effective = float(total[worst] ** 2 / square[worst].sum())
+    check = insertion_check(Insertion(known, effective, float(share[worst])))
+    told = f"At the worst of {len(there)} draws: {check.sentence[:1].lower()}{check.sentence[1:]}"
+    return check._replace(sentence=told)
+
+
 def _array(
     name: str, values: np.ndarray, along: tuple[str, np.ndarray, str] | None, unit: str
 ) -> xr.DataArray:
     dims = ("draw", "simulation") if along is None else ("draw", "simulation", along[0])
     coords = {} if along is None else {along[0]: (along[0], along[1], {"units": along[2]})}
     return xr.DataArray(
-        values, dims=dims, coords=coords, attrs={"units": unit, "long_name": NAMES[name]}, name=name
+        values, dims=dims, coords=coords, attrs={"units": unit, "long_name": NAMES.get(name, name)}, name=name
     )
 
 

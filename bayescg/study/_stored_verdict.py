@@ -1,11 +1,14 @@
 """What to know of a stored run before an analysis of it is believed."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from bayescg import output
+from bayescg.analysis import Check
 from bayescg.errors import InputError
 from bayescg.study._stored_fits import StoredFit
 
@@ -56,6 +59,21 @@ def cautions(tree: xr.DataTree) -> list[str]:
     if failed := [name for name in failed_checks(tree) if name != "verification"]:
         said.append(f"Read this with care: the run failed its checks {', '.join(failed)}.")
     return said
+
+
+def stored_checks(checks: Sequence[Check]) -> str:
+    """Checks as a result's attribute `checks` holds them, which `bayescg.output.read_checks` reads.
+
+    Args:
+        checks: in the order in which they were made.
+
+    Example:
+        >>> tree = xr.DataTree()
+        >>> tree.attrs["checks"] = stored_checks([Check("box", "passed", 6.0, 5.0, "Large enough.")])
+        >>> output.read_checks(tree)[0].sentence
+        'Large enough.'
+    """
+    return json.dumps([check._asdict() for check in checks])
 
 
 def best_point(fit: StoredFit) -> np.ndarray:

@@ -18,6 +18,7 @@ from bayescg.analysis import (
     state_slope,
     system_size_check,
     time_step_check,
+    time_step_verdict,
     two_starts_check,
 )
 from bayescg.errors import InputError
@@ -47,6 +48,33 @@ def test_box_against_cutoff_and_molecule(edge, verdict, word):
     assert (found.verdict, found.value, found.threshold) == (verdict, edge, 10.0)
     assert word in found.sentence
     assert box_check(np.array([[8.0, 8.0, 8.0], [5.9, 8.0, 8.0]]), cutoff=3.0).verdict == "failed"
+
+
+def test_a_box_of_exactly_two_cutoffs_is_enough_and_an_open_one_too():
+    assert box_check(np.full(3, 6.0 * (1.0 - 1e-12)), cutoff=3.0).verdict == "passed"
+    assert box_check(np.full(3, 5.999), cutoff=3.0).verdict == "failed"
+    free = box_check(np.full(3, np.inf), cutoff=3.0)
+    assert (free.verdict, free.value) == ("passed", None) and "open" in free.sentence
+
+
+@pytest.mark.parametrize(
+    ("steps", "plain", "tested"),
+    [
+        (10.1, "passed", "passed"),
+        (9.9, "failed", "passed"),
+        (4.1, "failed", "passed"),
+        (3.9, "failed", "failed"),
+    ],
+)
+def test_the_limit_of_the_time_step_is_that_of_the_sampler(steps, plain, tested):
+    given = {"time_step": 2.0 * np.pi / 3.0 / steps, "setting": "simulation.time_step", "unit": "fs"}
+    for metropolis, verdict, limit in ((False, plain, 10.0), (True, tested, 4.0)):
+        found = time_step_verdict(3.0, metropolis=metropolis, **given)
+        assert (found.verdict, found.threshold) == (verdict, limit) and found.value == pytest.approx(steps)
+        remedy = f"set simulation.time_step to at most {2.0 * np.pi / 3.0 / limit:.3g} fs"
+        assert (remedy in found.sentence) == (verdict == "failed")
+    with pytest.raises(InputError, match="a finite frequency"):
+        time_step_verdict(np.inf, time_step=1.0)
 
 
 def test_net_charge():

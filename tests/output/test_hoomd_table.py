@@ -92,4 +92,7 @@ def test_what_cannot_be_exported(tmp_path):
         with pytest.raises(InputError, match="longer than twice the cutoff") as error:
             export_hoomd(ex.tables_of(ex.lennard_jones()), tmp_path / "h", system=system, plan=ex.PLAN)
         assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="seeds 899999994 to 900000001; expected 1 to 900000000"):
+        plan = ex.PLAN._replace(seed=900_000_000 - 6)
+        export_hoomd(ex.tables_of(ex.lennard_jones()), tmp_path / "h", system=ex.argon_box(), plan=plan)
     assert not (tmp_path / "h").exists()

@@ -10,6 +10,7 @@ import pytest
 from bayescg.data import conversion, get_unit_system
 from bayescg.errors import InputError
 from bayescg.output import PairTables, export_lammps, table_provenance, write_pair_table
+from tests.output import engine_exports as ex
 
 
 def lennard_jones(r: np.ndarray, epsilon: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -162,3 +163,16 @@ def test_lammps_reads_the_tables(tmp_path):
         assert energy == pytest.approx(0.5 * u[inside].sum(), rel=1e-5)
         expected = ((np.where(inside, f, 0) / r)[..., None] * delta).sum(1)
         np.testing.assert_allclose(forces, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_seeds_that_lammps_refuses_are_not_written(tmp_path):
+    """`fix langevin` takes 1 to 900 000 000; four runs of two potentials have seeds of their own."""
+    tables = ex.tables_of(ex.lennard_jones()[:1], points=1000)
+    plans = {seed: ex.PLAN._replace(seed=seed) for seed in (0, 900_000_000 - 2)}
+    for seed, plan in plans.items():
+        with pytest.raises(InputError, match=f"seeds {seed} to {seed + 3}; expected 1 to 900000000"):
+            export_lammps(tables, tmp_path / "a", units="real", system=ex.argon_box(), plan=plan)
+    largest = ex.PLAN._replace(seed=900_000_000 - 3)
+    export_lammps(tables, tmp_path / "b", units="real", system=ex.argon_box(), plan=largest)
+    assert "seed=$((899999997 + k))" in (tmp_path / "b" / "run.sh").read_text()
+    assert not (tmp_path / "a").exists()

@@ -162,8 +162,9 @@ def test_what_cannot_be_exported(tmp_path):
     assert "twice the cutoff" in refused(tmp_path / "a", system=ex.argon_box(4))
     assert "multiples of the interval" in refused(tmp_path / "a", plan=RunPlan(205, 20, 10))
     assert "positive" in refused(tmp_path / "a", plan=RunPlan(200, 20, 10, repeats=0))
-    for seed in (0, -1):
-        assert f"seed {seed}; expected 1 or more" in refused(tmp_path / "a", plan=ex.PLAN._replace(seed=seed))
+    for seed in (0, -1, 900_000_000 - 6):  # eight runs: two of the mean and of three draws
+        words = refused(tmp_path / "a", plan=ex.PLAN._replace(seed=seed))
+        assert f"seeds {seed} to {seed + 7}; expected 1 to 900000000" in words
     for name in ("friction", "time_step", "temperature"):
         for value in (0.0, np.nan):
             words = refused(tmp_path / "a", system=ex.argon_box()._replace(**{name: value}))

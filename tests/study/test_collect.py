@@ -17,12 +17,21 @@ from bayescg.analysis import nested_split
 from bayescg.cli import main
 from bayescg.data import Frames, State, Topology, get_unit_system, radial_distribution
 from bayescg.errors import InputError
-from bayescg.output import RunPlan, export_lammps, export_openmm, read_manifest
-from bayescg.physics import diffusion_coefficient, unwrap
+from bayescg.output import (
+    RunPlan,
+    export_gromacs,
+    export_hoomd,
+    export_lammps,
+    export_openmm,
+    mean_of,
+    read_manifest,
+)
+from bayescg.physics import axis_virials, diffusion_coefficient, unwrap
 from bayescg.study import collect, write_collected
 from bayescg.study._collect import predictive_band
 from bayescg.study._collect_averages import structure_curves
-from bayescg.study._collect_runs import find_runs
+from bayescg.study._collect_pressure import frame_pressures, pair_force
+from bayescg.study._collect_runs import find_runs, read_positions, read_series
 from tests.output import engine_exports as ex
 from tests.output import engine_pythons as pythons
 
@@ -195,6 +204,8 @@ def test_what_is_missing_or_wrong_ends_in_one_line(small, capsys):
     log.write_text("\n".join(whole.splitlines()[:-5]) + "\n")
     refused(str(log), "35 rows, expected 40")
     log.write_text(whole[:-8])
+    refused(str(log), "its last line has no end")
+    log.write_text(whole[:-8] + "\n")
     refused(str(log), "row 39 has")
     log.unlink()
     refused(str(log), "is missing")
@@ -254,12 +265,19 @@ def test_an_ideal_gas_of_random_walks_through_lammps_dumps(tmp_path):
 # Engines for real ------------------------------------------------------------------------------------------------
 
 
-def run_engine(engine: str, folder: Path, plan: RunPlan, tables, system) -> None:
+def run_engine(engine: str, folder: Path, plan: RunPlan, potentials, system) -> None:
+    tables = ex.tables_of(potentials)
     if engine == "OpenMM":
         python = pythons.openmm_python()
         export_openmm(tables, folder, system=system, plan=plan)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         command = [python, folder / "run.py"]
+    elif engine == "GROMACS":
+        environment = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
+        environment |= {"GMX": pythons.gmx_command(), "MDRUN": "-nt 1"}
+        mean = mean_of(potentials, np.mean([p.coefficients() for p in potentials], axis=0).tolist())
+        export_gromacs(tables, folder, system=system, plan=plan, potentials=potentials, mean_potential=mean)
+        command = [folder / "run.sh"]
     else:
         _, environment = pythons.lammps_command()
         export_lammps(tables, folder, units="real", system=system, plan=plan)
@@ -268,13 +286,14 @@ def run_engine(engine: str, folder: Path, plan: RunPlan, tables, system) -> None
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS"])
+@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS", "GROMACS"])
 def test_the_run_script_s_results_are_collected(engine, tmp_path):
     """Short runs: every file is found, of the right length, and the energies are near the start's."""
     plan, potentials = RunPlan(steps=200, equilibration=20, interval=20), ex.lennard_jones()[:2]
-    run_engine(engine, tmp_path / "export", plan, ex.tables_of(potentials, points=1000), ex.argon_box())
+    run_engine(engine, tmp_path / "export", plan, potentials, ex.argon_box())
     tree = collect(tmp_path / "export")
-    assert {"potential_energy", "kinetic_energy", "temperature", "rdf"} <= set(tree.children)
+    assert {"potential_energy", "kinetic_energy", "temperature", "pressure", "rdf"} <= set(tree.children)
+    assert ("virial of 10 frames" in tree["pressure"].attrs["note"]) == (engine == "OpenMM")
     energy = tree["potential_energy"].to_dataset()["values"]
     assert energy.shape == (2, 2)
     for k, potential in enumerate(potentials):
@@ -287,14 +306,101 @@ def test_the_run_script_s_results_are_collected(engine, tmp_path):
     assert write_collected(tree, tmp_path / "export").is_file()
 
 
+def exact_force(potential):
+    """In arrays of one length, so that it is compiled once."""
+    return lambda r: ex.energy_and_force(potential, np.append(r, np.ones(-len(r) % 4096)))[1, : len(r)]
+
+
+def test_the_pressure_of_frames_is_the_one_that_lammps_logs(tmp_path):
+    """Frame by frame, but for the kinetic part, of which LAMMPS has the value of the moment."""
+    plan, potentials = RunPlan(steps=100, equilibration=20, interval=20, repeats=1), ex.lennard_jones()[:2]
+    run_engine("LAMMPS", tmp_path / "export", plan, potentials, ex.argon_box())
+    runs = find_runs(read_manifest(tmp_path / "export"))
+    for potential, one in zip(potentials, runs.manifest.draws, strict=True):
+        (log,) = read_series(runs, {one.name: [runs.folders[one.name][0] / "log.lammps"]})[one.name]
+        x, box = read_positions(runs, runs.folders[one.name][0] / "trajectory.lammpstrj")
+        found = frame_pressures(runs.manifest, exact_force(potential), x, box)
+        units = get_unit_system("real")
+        moment = units.kT(log["temperature"] - ex.argon_box().temperature) * len(x[0]) / np.prod(box, axis=1)
+        np.testing.assert_allclose(found + units.pressure_factor * moment, log["pressure"], atol=0.2)
+        assert np.ptp(found) > 50.0
+
+
+@pytest.mark.parametrize("change", [("openmm", ex.splines), ("openmm", ex.lennard_jones), ("hoomd", ex.mie)])
+def test_the_exported_table_has_the_potential_s_force(change, tmp_path):
+    engine, made = change
+    potentials = made()
+    export = export_openmm if engine == "openmm" else export_hoomd
+    export(ex.tables_of(potentials), tmp_path / "a", system=ex.argon_box(), plan=ex.PLAN)
+    manifest = read_manifest(tmp_path / "a")
+    r = np.random.default_rng(1).uniform(0.9 * ex.SIGMA, ex.CUTOFF, 300)
+    for potential, one in zip(potentials, manifest.draws, strict=True):
+        expected = exact_force(potential)(r)
+        np.testing.assert_allclose(
+            pair_force(manifest, one)(r), expected, atol=1e-4 * np.abs(expected).max(), rtol=0
+        )
+    below = pair_force(manifest, manifest.draws[0])
+    assert below(np.array([0.01])) == below(np.array([0.1 * ex.CUTOFF / 8000]))
+
+
+def test_the_pressure_of_a_run_without_one_in_its_log(small):
+    """Of frames that do not move, so that it is the pressure of one configuration, in the study's unit."""
+    from MDAnalysis.coordinates.DCD import DCDWriter
+
+    system, manifest = ex.argon_box(), read_manifest(small)
+    dimensions = np.append(system.box, [90.0, 90.0, 90.0])
+    for one in manifest.potentials:
+        for repeat in range(2):
+            path = small / "runs" / one.name / f"run_{repeat}" / "trajectory.dcd"
+            write_dcd(
+                path, np.repeat(system.positions[None], 40, axis=0) + 7.0 * repeat, dimensions, DCDWriter
+            )
+    tree = collect(small)
+    found = tree["pressure"].to_dataset()
+    (potential,) = ex.lennard_jones()[:1]
+    expected = exact_pressures(potential, system, system.positions[None])
+    np.testing.assert_allclose(found["values"].values, expected, rtol=1e-4)
+    assert found["mean"].attrs["units"] == "atm" and "virial of 40 frames" in found.attrs["note"]
+
+
+def write_dcd(path: Path, positions: np.ndarray, dimensions: np.ndarray, writer) -> None:
+    import MDAnalysis
+
+    universe = MDAnalysis.Universe.empty(positions.shape[1], trajectory=True)
+    with writer(str(path), positions.shape[1]) as file:
+        for x in positions:
+            universe.atoms.positions = x
+            universe.dimensions = dimensions
+            file.write(universe.atoms)
+
+
+def test_g_of_r_of_gmx_is_over_the_density_of_the_others(small):
+    """`gmx rdf` divides by the density of all sites; here of an ideal gas."""
+    lines = "".join(f"{0.01 * k:.3f} 1.000\n" for k in range(1, 80))
+    for one in read_manifest(small).potentials:
+        for repeat in range(2):
+            (small / "runs" / one.name / f"run_{repeat}" / "rdf.xvg").write_text("@ s0 legend\n" + lines)
+    g = collect(small)["rdf"].to_dataset()
+    np.testing.assert_allclose(g["mean"].values, 125 / 124, rtol=1e-12)
+    np.testing.assert_allclose(g["r"].values, 0.1 * np.arange(1, 80), rtol=1e-12)
+
+
+LONG = RunPlan(steps=30_000, equilibration=4_020, interval=30, repeats=3)
+
+
+@pytest.fixture(scope="module")
+def simulated_argon():
+    """Positions of six replicas by this package's engine [replica frame site 3]."""
+    return simulated(ex.lennard_jones()[0], ex.argon_box(), n_replicas=6, plan=LONG)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS"])
-def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
-    """g(r) and the diffusion coefficient of liquid argon by the engine and by ours, within their errors."""
+@pytest.mark.parametrize("engine", ["OpenMM", "LAMMPS", "GROMACS"])
+def test_engines_and_ours_agree_on_structure_and_diffusion(engine, simulated_argon, tmp_path):
+    """g(r), pressure and diffusion coefficient of liquid argon by the engine and by ours, within their errors."""
     potentials = ex.lennard_jones()[:1] * 2
-    system = ex.argon_box()
-    plan = RunPlan(steps=30_000, equilibration=4_020, interval=30, repeats=3)
-    run_engine(engine, tmp_path / "export", plan, ex.tables_of(potentials), system)
+    system, plan = ex.argon_box(), LONG
+    run_engine(engine, tmp_path / "export", plan, potentials, system)
     tree = collect(tmp_path / "export")
     freedoms = 3 * len(system.masses)  # with those of the centre of mass, which the bath moves too
     for name, expected in (
@@ -306,7 +412,7 @@ def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
     curves = np.concatenate([*tree["rdf"].to_dataset()["values"].values])  # two equal draws: six runs
     theirs = curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
     walks = tree["diffusion"].to_dataset()["values"].values.ravel()
-    positions = simulated(potentials[0], system, n_replicas=6, plan=plan)
+    positions = simulated_argon
     edges = np.append(0.0, 0.085 * np.arange(1, len(curves[0]) + 1))
     ours = np.array([rdf(x, system, edges) for x in positions])
     error = np.hypot(theirs[1], ours.std(0, ddof=1) / np.sqrt(len(ours)))
@@ -314,11 +420,23 @@ def test_engines_and_ours_agree_on_structure_and_diffusion(engine, tmp_path):
     z = (theirs[0] - ours.mean(0))[seen] / error[seen]
     assert np.sqrt(np.mean(z**2)) < 2.0 and np.abs(z).max() < 7.0  # few runs: Student's t, bins correlated
     assert np.abs(theirs[0] - ours.mean(0)).max() < 0.06
+    pressures = tree["pressure"].to_dataset()["values"].values.ravel()
+    p = exact_pressures(potentials[0], system, positions[:, ::8])
+    spread = np.hypot(np.std(p, ddof=1), np.std(pressures, ddof=1)) / np.sqrt(6)
+    assert abs(np.mean(p) - pressures.mean()) < 4.5 * spread
     start, end = tree["diffusion"].to_dataset()["values"].attrs["fitted_lags"]
     step = plan.interval * system.time_step
     d = [diffusion_coefficient(x, time_step=step, fit=(start, end)).coefficient.value for x in positions]
     spread = np.hypot(np.std(d, ddof=1), walks.std(ddof=1)) / np.sqrt(6)
     assert abs(np.mean(d) - walks.mean()) < 4.5 * spread
+
+
+def exact_pressures(potential, system, positions: np.ndarray) -> np.ndarray:
+    """Of frames [*frame site 3], averaged over those of each replica [atm]."""
+    units, box = get_unit_system("real"), jnp.asarray(system.box)
+    virial = axis_virials(potential, jnp.asarray(positions), box).sum(-1).mean(-1)
+    kinetic = len(system.masses) * units.kT(system.temperature)
+    return np.asarray(kinetic + virial / 3.0) * units.pressure_factor / np.prod(system.box)
 
 
 def simulated(potential, system, *, n_replicas: int, plan: RunPlan) -> np.ndarray:

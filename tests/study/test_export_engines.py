@@ -63,6 +63,67 @@ def test_draws_of_a_stored_run_with_their_system(run, tmp_path, engine, capsys):
         assert "2 atoms" in (place / "start.data").read_text()
 
 
+@pytest.fixture(scope="module")
+def angle_run(tmp_path_factory):
+    """A stored run of one angle in reduced units at kT = 2, without data: its draws and its model."""
+    out = tmp_path_factory.mktemp("angle")
+    model = """\
+title = "An angle"
+units = "lj"
+temperature = 2.0
+data.frames = ["frames.nc"]
+potential.phi = {kind = "angle-fourier", kappa1 = 0.0, kappa2 = 0.0}
+prior.phi_kappa1 = {distribution = "normal", loc = 0.0, scale = 2.0}
+prior.phi_kappa2 = {distribution = "normal", loc = 0.0, scale = 2.0}
+simulation = {time_step = 0.3, friction = 1.0, stride = 10}
+"""
+    kappa = np.random.default_rng(3).normal(size=(2, 10, 2))
+    z = {"z_calibrated": (("chain", "draw", "coordinate"), kappa)}
+    tree = xr.DataTree.from_dict({"unconstrained": xr.Dataset(z)})
+    tree.attrs |= {
+        "schema_version": NEWEST_SCHEMA, "title": "An angle", "units": "lj", "temperature": 2.0, "seed": 1,
+        "model_file_text": model, "calibration": "none",
+    }  # fmt: skip
+    tree.to_netcdf(out / RESULT_FILE, engine="netcdf4")
+    return kappa, out
+
+
+def test_a_potential_of_an_angle_is_a_dihedral_of_gromacs(angle_run, tmp_path, capsys):
+    kappa, run = angle_run
+    place = tmp_path / "gromacs"
+    arguments = ["export", str(run), "--engine", "gromacs", "--draws", "3", "--to", str(place)]
+    assert main(arguments) == 2 and "--kelvin" in capsys.readouterr().err and not place.exists()
+    assert main([*arguments, "--kelvin", "310"]) == 0
+    out, err = capsys.readouterr()
+    assert "the mean and 3 draws" in out and "no run script" in err
+    scale = 0.0083144626 * 310 / 2.0
+    manifest = read_manifest(place)
+    for one, (k1, k2) in zip(
+        manifest.potentials, [kappa.mean((0, 1)), kappa[0, 0], kappa[0, 9], kappa[1, 9]], strict=True
+    ):
+        angle, energy, force = np.loadtxt(place / next(iter(one.files))).T
+        phi = np.radians(angle)
+        np.testing.assert_allclose(energy, -scale * (k1 * np.cos(phi) + k2 * np.cos(2 * phi)), atol=1e-7)
+        slope = scale * (k1 * np.sin(phi) + 2 * k2 * np.sin(2 * phi)) * np.pi / 180
+        np.testing.assert_allclose(force, -slope, atol=1e-8)
+    assert [one.draw for one in manifest.draws] == ["0:0", "0:9", "1:9"]
+
+
+def test_other_engines_get_no_angle(angle_run, run, tmp_path, capsys):
+    for stored_run, more, words in (
+        (
+            angle_run[1],
+            ["--engine", "openmm"],
+            "only a potential of an angle is exported, by --engine gromacs",
+        ),
+        (angle_run[1], ["--engine", "gromacs", "--kelvin", "-1"], "positive temperature"),
+        (run, ["--engine", "hoomd", "--kelvin", "300"], "--kelvin belongs to"),
+    ):
+        assert main(["export", str(stored_run), "--draws", "3", "--to", str(tmp_path / "a"), *more]) == 2
+        err = capsys.readouterr().err
+        assert words in err and err.count("\n") == 1 and not (tmp_path / "a").exists()
+
+
 def test_the_potentials_are_those_of_the_tables(run):
     potentials, mean = pair_potentials(run, 3)
     tables = pair_tables(run, 3)

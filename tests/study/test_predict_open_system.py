@@ -11,7 +11,7 @@ from bayescg import inference
 from bayescg.cli import main
 from bayescg.data import Frames, State, Topology, get_unit_system, write_frames
 from bayescg.errors import InputError
-from bayescg.output import read_analyses
+from bayescg.output import read_analyses, read_checks
 from bayescg.output._result import NEWEST_SCHEMA, RESULT_FILE
 from bayescg.physics import DoubleWell, FrameReducer, Reference, ReferenceBank
 from bayescg.progress import SilentProgress
@@ -140,6 +140,23 @@ def test_energy_and_heat_capacity_are_simulated_in_one_dimension(run):
     assert np.isnan(float(heat["variance"].sel(part="aleatoric")))
     assert float(heat["total_sd"]) > 0.0 and float(heat["share"].sum()) == pytest.approx(1.0)
     assert any("Chance is unknown of heat-capacity" in one for one in json.loads(data.attrs["sentences"]))
+
+
+def test_checks_of_new_simulations_are_printed_kept_and_reported(run, capsys):
+    """Twenty frames of two simulations are too few, and nothing else is wrong."""
+    words = "energy --draws 3 --simulated-draws 2 --replicas 2 --samples 20 --temperature 8 --name checked"
+    assert main(["predict", str(run), *words.split()]) == 0
+    out = capsys.readouterr().out.splitlines()
+    data = read_analyses(run)["predictions-checked"]
+    checks = read_checks(data)
+    verdicts = {check.name: check.verdict for check in checks}
+    assert verdicts["time step"] == verdicts["acceptance"] == "passed"
+    assert [name for name, verdict in verdicts.items() if verdict == "failed"] == ["independent frames"]
+    for check in checks:
+        assert any(
+            line.startswith(check.verdict) and check.name in line and check.sentence in line for line in out
+        )
+    assert "Checks of its simulations" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["rdf", "pressure", "compressibility", "structure-factor", "viscosity"])

@@ -253,7 +253,7 @@ def test_references_without_pair_counts_miss_what_needs_them_only(run, tmp_path,
     with netCDF4.Dataset(copied / "bank.nc") as file:
         system = str(file.system)
     write_bank(type(bank)(bank.beta, bare), copied / "bank.nc", system=system)
-    assert main(["predict", str(copied), "compressibility", "--draws", "12"]) == 2
+    assert main(["predict", str(copied), "compressibility", "--draws", "12", "--no-simulation"]) == 2
     assert "compressibility needs pair counts in the references" in capsys.readouterr().err
     assert main(["predict", str(copied), "pressure", "--draws", "12"]) == 0
 
@@ -287,3 +287,142 @@ def test_files_of_observed_values_are_checked(tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match=match):
             read_observed(path)
+
+
+# --- several questions to one run ---
+
+
+def test_answers_to_different_questions_lie_side_by_side(run, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    for words in (["rdf"], ["pressure", "--temperature", "1.6"]):
+        assert main(["predict", str(copied), *words, "--draws", "12", "--no-simulation"]) == 0
+    kept = read_analyses(copied)
+    assert kept["predictions-rdf"]["observable"].values.tolist() == ["rdf"]
+    assert float(kept["predictions-pressure-T1.6"].attrs["temperature"]) == 1.6
+    drawn = {path.name for path in (copied / "figures").iterdir()}
+    assert "prediction_bands-rdf.png" in drawn and "prediction_bands-pressure-T1.6.png" not in drawn
+    report = (copied / "report.html").read_text()
+    for name in ("rdf", "pressure-T1.6"):
+        assert f"<h2>What does it predict? ({name})</h2>" in report
+    again = ["predict", str(copied), "pressure", "--name", "rdf", "--draws", "12", "--no-simulation"]
+    assert main(again) == 0  # replaces what was kept as rdf, and its figure of functions goes
+    drawn = {path.name for path in (copied / "figures").iterdir()}
+    assert "prediction_bands-rdf.png" not in drawn and "prediction_parts-rdf.png" in drawn
+
+
+def test_names_of_answers():
+    from bayescg.study import prediction_name
+    from bayescg.study._predicted_observables import OBSERVABLES
+
+    assert prediction_name(["b", "a"]) == prediction_name(["a", "b", "a"]) == "predictions-a-b"
+    assert prediction_name([], from_prior=True, n_sites=64, density=0.5) == "predictions-N64-rho0.5-prior"
+    whole, most = prediction_name(list(OBSERVABLES)), prediction_name(list(OBSERVABLES)[1:])
+    assert max(len(whole), len(most)) < 170 and whole != most
+    for bad in ("", "a/b", "..", "-a", "x" * 81):
+        with pytest.raises(InputError, match="at most 80 letters"):
+            prediction_name([], name=bad)
+
+
+def test_the_mean_force_is_that_of_quadrature(run):
+    data = predict(run, ["potential-of-mean-force", "rdf"], n_draws=N_DRAWS, simulation=False)
+    found, g = of(data, "potential-of-mean-force"), of(data, "rdf")
+    assert 4 <= found.sizes["component"] < g.sizes["component"]
+    table = []
+    for one in draws_of(run):
+        pair = SPLINE.with_parameters({"pair_coefficients": jnp.asarray(one)})
+        norm = VOLUME * TEMPERATURE / (exact(one, TEMPERATURE)["pressure"] * VOLUME - TEMPERATURE)  # V + I
+        row = []
+        for middle in found["at"].values:
+            r = np.linspace(middle - 0.125, middle + 0.125, 200)
+            u = np.asarray(pair.pair_energy(jnp.asarray(r**2)))
+            row.append(
+                -TEMPERATURE * np.log(VOLUME / norm * np.average(np.exp(-u / TEMPERATURE), weights=r**2))
+            )
+        table.append(row)
+    truth = np.array(table)
+    error = np.maximum(found["simulation_sd"].values, 1e-3)
+    assert np.all(np.abs(found["mean"].values - truth.mean(axis=0)) < 5.0 * error)
+    clear = found["parametric_sd"].values > 3.0 * found["noise_sd"].values
+    assert clear.sum() > 2
+    np.testing.assert_allclose(
+        found["parametric_sd"].values[clear], truth.std(axis=0, ddof=1)[clear], rtol=0.25
+    )
+
+
+def test_a_variance_that_hangs_on_few_frames_is_simulated_or_said_to_be_bad(run, monkeypatch):
+    """Close contacts of two sites: 45 effective frames carry the variance of the virial, 600 that of the energy."""
+    asked: dict[str, tuple[str, ...]] = {}
+
+    def simulated(potentials, *, observables, budget, **_):
+        asked["names"] = tuple(observables)
+        values = 40.0 + np.random.default_rng(0).normal(size=(len(potentials), budget.n_replicas))
+        made = xr.DataArray(values, dims=("draw", "simulation"), attrs={"units": "1"})
+        return SimulatedDraws({"compressibility": made}, {}, True, 10, 1e6, 1.0, [])
+
+    monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", simulated)
+    data = predict(run, ["heat-capacity", "compressibility"], n_draws=N_DRAWS)
+    assert asked["names"] == ("compressibility",)
+    assert data["method"].values.tolist() == ["reweighting", "simulation"]
+    assert "its variance of the virial hangs on" in str(data["reason"].values[1])
+    kept = predict(run, ["heat-capacity", "compressibility"], n_draws=N_DRAWS, simulation=False)
+    assert set(kept["method"].values) == {"reweighting"}
+    said = [one for one in json.loads(kept.attrs["sentences"]) if "may be far too small" in one]
+    assert len(said) == 1 and said[0].startswith("The error bar of compressibility")
+
+
+def test_a_function_of_ones_own_is_predicted(run, tmp_path, monkeypatch):
+    from bayescg.output import prediction_table
+    from bayescg.study import Observable
+
+    extent = Observable(
+        name="extent", unit="sigma", of_frame=lambda x, box: jnp.ptp(x), long_name="greatest extent"
+    )
+
+    def simulated(potentials, *, observables, budget, **_):
+        assert list(observables) == [extent]
+        rng, shape = np.random.default_rng(0), (len(potentials), budget.n_replicas)
+        made = xr.DataArray(
+            3.0 + 0.1 * rng.normal(size=shape), dims=("draw", "simulation"), attrs={"units": "sigma"}
+        )
+        return SimulatedDraws({"extent": made}, {"extent": 0.0 * made + 4.0}, True, 10, 1e6, 1.0, [])
+
+    monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", simulated)
+    path = tmp_path / "measured.csv"
+    path.write_text("observable,at,value,standard_error\nextent,,3.5,0.1\n")
+    data = predict(run, ["energy", extent], n_draws=N_DRAWS, observed=path, averaged_frames=100.0)
+    found = of(data, "extent").isel(component=0)
+    assert float(found["variance"].sel(part="aleatoric")) == pytest.approx(4.0 / 100.0)
+    assert 3.0 < float(found["z"]) < 5.5 and str(found["long_name"].values) == "greatest extent"
+    assert "extent" in prediction_table(data)
+    taken = Observable(name="rdf", unit="1", of_frame=lambda x, box: jnp.ptp(x))
+    with pytest.raises(InputError, match="the name is one that is known already"):
+        predict(run, [taken])
+    with pytest.raises(InputError, match="an array of shape"):
+        predict(run, [Observable(name="mine", unit="1", of_frame=lambda x, box: x)], n_draws=12)
+
+
+def test_held_out_frames_are_what_predictions_are_compared_with(run, tmp_path):
+    from bayescg.data import write_frames
+    from tests.study.stored_run import make_frames
+
+    truth = SPLINE.with_parameters({"pair_coefficients": jnp.asarray(TRUTH)})
+    apart = exact_positions(truth, 1500, seed=8)
+    pressure = np.random.default_rng(3).normal(0.02, 0.01, size=1500)
+    path = tmp_path / "others.nc"
+    write_frames(make_frames(apart, pressure=pressure), path)
+    data = predict(run, ["rdf", "pressure", "energy"], n_draws=N_DRAWS, observed=path, simulation=False)
+    g, p = of(data, "rdf"), of(data, "pressure").isel(component=0)
+    assert float(p["observed"]) == pytest.approx(pressure.mean(), rel=1e-6)
+    assert float(p["observed_sd"]) == pytest.approx(0.01 / np.sqrt(1500), rel=0.3)
+    scored = np.isfinite(g["z"].values)
+    assert scored.sum() > 6 and np.sqrt(np.mean(g["z"].values[scored] ** 2)) < 2.0
+    assert set(g["held_out"].values[scored]) == {1} and np.isnan(of(data, "energy")["z"]).all()
+    with pytest.raises(InputError, match="nothing|of which none is predicted; name one"):
+        predict(run, ["energy"], n_draws=12, observed=path)
+    with pytest.raises(InputError, match="the run has learned from 3000 of these frames; give others"):
+        predict(run, ["rdf"], n_draws=12, observed=run.parent / "study" / "frames.nc")
+    with pytest.raises(InputError, match="and that of the prediction is"):
+        predict(run, ["rdf"], n_draws=12, n_sites=2, density=2 / 8.0**3, observed=path)
+    with pytest.raises(InputError, match="2 sites, and 16 are predicted"):
+        predict(run, ["rdf"], n_draws=12, n_sites=16, observed=path)

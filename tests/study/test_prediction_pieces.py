@@ -217,3 +217,19 @@ def test_values_without_a_prediction_are_refused_beforehand(given, names, match)
     values = {name: ObservedValues(at, np.ones(n), np.ones(n), True) for name, (at, n) in given.items()}
     with pytest.raises(InputError, match=f"m.csv: .*{match}"):
         refuse_unpredicted(values, names, target, path=Path("m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_draws": 1}, "1 draws have no spread"),
+        ({"n_simulated": 1}, "1 simulated draws have no spread"),
+        ({"n_replicas": 1}, "1 replicas of each draw can't tell noise"),
+        ({"averaged_frames": 0.0}, "an average over 0 frames"),
+    ],
+)
+def test_counts_that_can_say_nothing_are_refused_before_anything_is_read(options, match):
+    from bayescg.study import predict
+
+    with pytest.raises(InputError, match=match):
+        predict(Path("no-such-run"), **options)

@@ -36,7 +36,8 @@ def many(make_frames):
 
 def test_good_data_pass(study, many):
     checks = checks_of(study(data=many))
-    assert set(checks) == {"independent frames", "agreement", "equilibration", "units", "effect"}
+    names = {"independent frames", "agreement", "equilibration", "units", "effect", "box", "time step"}
+    assert set(checks) == names
     assert [check for check in checks.values() if check.verdict != "passed"] == []
     assert 100 < checks["independent frames"].value <= 160.5
 
