@@ -87,13 +87,15 @@ def nested_split(
     pooled = ((n_draws - 1) * naive + freedom * noise) / (n_draws - 1 + freedom)
     spread = np.where(naive < noise, pooled, naive)
     low, high = chi_squared_interval(naive / n_draws, n_draws - 1, level)
+    if_noise = chi_squared_interval(spread / n_draws, n_draws - 1 + freedom, level)[1]
+    high = np.maximum(high, np.where(naive < noise, if_noise, 0.0))
     parts = VarianceParts(
         mean=mean,
         naive=naive,
         noise=noise,
         interval=_interval(naive, noise, n_draws - 1, freedom, level),
         simulation=spread / n_draws,
-        simulation_interval=np.stack([low, np.maximum(high, spread / n_draws)]),
+        simulation_interval=np.stack([low, high]),
     )
     within = None
     if frame_variance is not None:

@@ -30,6 +30,8 @@ TABLE_BINS = 16_384
 
 CALL_SIZES = (8, 16, 64)
 """Frames reduced by one compiled call, at most: bounds the memory; calls are padded, so that few shapes are compiled."""
+MOST_THREADS = 8
+"""Calls at once: each holds its histograms, some 50 MB of 64 frames."""
 
 
 class SufficientStatistics(NamedTuple):
@@ -126,7 +128,7 @@ class FrameReducer:
             boxes = np.broadcast_to(self._box, (len(positions), len(self._box)))
         else:
             self._check_reach(np.min(boxes, axis=0, initial=np.inf))
-        n_workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+        n_workers = min(os.cpu_count() or 1, MOST_THREADS) if jax.default_backend() == "cpu" else 1
         n_each = min(max(1, -(-len(positions) // n_workers)), CALL_SIZES[-1])
         chunks = [
             (positions[start : start + n_each], boxes[start : start + n_each])
