@@ -44,7 +44,7 @@ def labels(fractions, cell):
 
 
 def _modes():
-    """Displacements of unit thermal energy k_B T = 1 eV, one column a mode, by central differences of forces."""
+    """Displacements at the thermal energy k_B T = 1 eV from unit normal numbers, by central differences of forces."""
     n, step = FRACTIONS.size, 1e-4
     hessian = np.zeros((n, n))
     for k in range(n):
@@ -56,7 +56,9 @@ def _modes():
         ]
         hessian[k] = -(ends[0] - ends[1]) / (2 * step)
     value, vector = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    return vector[:, value > 1e-6] / np.sqrt(value[value > 1e-6])
+    # the symmetric root, since the eigenvectors of equal eigenvalues are any that span their space
+    kept = vector[:, value > 1e-6]
+    return kept / np.sqrt(value[value > 1e-6]) @ kept.T
 
 
 MODES = _modes()

@@ -140,7 +140,7 @@ def test_raw_files_that_are_good_pass_and_nothing_is_left_beside_them(raw_study,
     write_lammps_data(folder / "atoms.data", n_atoms=27)
     before = {path.name for path in folder.iterdir()}
     assert main(["check", str(folder)]) == 0
-    assert "5 checks, 0 failed" in capsys.readouterr().out
+    assert "7 checks, 0 failed" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == before
 
 
@@ -148,7 +148,7 @@ def test_guessed_masses_are_told(raw_study, capsys):
     assert main(["check", str(raw_study(n_frames=120))]) == 1
     out = capsys.readouterr().out
     failed = [line for line in out.splitlines() if line.startswith("failed")]
-    assert len(failed) == 1 and "guessed from atom names" in failed[0] and "6 checks, 1 failed" in out
+    assert len(failed) == 1 and "guessed from atom names" in failed[0] and "8 checks, 1 failed" in out
 
 
 def write_lammps_data(path, *, n_atoms: int) -> None:
