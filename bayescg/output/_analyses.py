@@ -17,11 +17,14 @@ from bayescg.output._prediction import (
     figure_prediction_shares,
 )
 from bayescg.output._predictive_checks import figure_predictive_checks
+from bayescg.output._result import RESULT_FILE
 from bayescg.output._sweep_figures import figure_run_basis_sweep, figure_run_data_size_sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OF_RESULT = "of_result"
+"""Attribute of an analysis: when the result that it was made from was created."""
 FOLDER = "analyses"
 """Of a run's output folder, where analyses lie."""
 
@@ -166,6 +169,8 @@ def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
     path = folder / FOLDER / f"{name}.nc"
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(path.name + ".partial")
+    if created := _created(folder / RESULT_FILE):
+        data = data.assign_attrs({OF_RESULT: created})
     data.to_netcdf(partial, engine="netcdf4")
     os.replace(partial, path)
     files = [path]
@@ -182,6 +187,28 @@ def write_analysis(data: xr.Dataset, folder: Path, name: str) -> list[Path]:
         one.draw(data).savefig(file, format="png")
         files.append(file)
     return files
+
+
+def _created(path: Path) -> str:
+    """When a result was made; empty where there is none, or where it does not say."""
+    if not path.is_file():
+        return ""
+    with xr.open_dataset(path, engine="netcdf4") as root:
+        return str(root.attrs.get("created", ""))
+
+
+def is_outdated(data: xr.Dataset, created: str) -> bool:
+    """Whether an analysis was made from another result than that of the same folder.
+
+    Args:
+        data: the analysis.
+        created: when that result was made; empty where it does not say.
+
+    Example:
+        >>> is_outdated(xr.Dataset(attrs={"of_result": "2026-01-01"}), "2026-02-02"), is_outdated(xr.Dataset(), "2026-02-02")
+        (True, False)
+    """
+    return bool(created) and str(data.attrs.get(OF_RESULT, created)) != created
 
 
 def read_analyses(folder: Path) -> dict[str, xr.Dataset]:

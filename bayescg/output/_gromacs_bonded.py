@@ -78,7 +78,7 @@ def write_gromacs_bonded_table(
 
     Raises:
         InputError: reduced units, an energy that is not finite everywhere in the table or does not close at ±180
-            degrees, a bond without its longest length.
+            degrees, a bond without its longest length, JAX without 64-bit numbers.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -92,6 +92,10 @@ def write_gromacs_bonded_table(
     References:
         GROMACS reference manual, section "Tabulated bonded interaction functions", doi:10.5281/zenodo.7323409.
     """
+    if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+        raise InputError(
+            "bonded table: needs 64-bit numbers; call jax.config.update('jax_enable_x64', True) first"
+        )
     x = bonded_rows(kind, units=units, longest=longest, rows=rows)
     inside = jnp.asarray(x * _study_unit(kind, units))
     value, slope = (np.asarray(a, float) for a in jax.vmap(jax.value_and_grad(energy))(inside))

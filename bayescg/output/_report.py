@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from bayescg.output._analyses import analysis_title, figures_of, read_analyses
+from bayescg.output._analyses import OF_RESULT, analysis_title, figures_of, is_outdated, read_analyses
 from bayescg.output._ensemble_tables import coverage_html, write_coverage_table
 from bayescg.output._figures import available_figures
 from bayescg.output._result import (
@@ -241,7 +241,7 @@ def _page(tree: xr.DataTree, figures: dict[str, bytes], analyses: dict[str, xr.D
         f"<h2>Parameters</h2>{_parameters(tree)}\n"
         f"{coverage_html(tree)}"
         f"<h2>Figures</h2>{_figures(figures, expected)}\n"
-        f"{_analyses(analyses)}"
+        f"{_analyses(analyses, str(tree.attrs.get('created', '')))}"
         f"<h2>Where this came from</h2>{_provenance(tree)}\n"
         "</body></html>\n"
     )
@@ -299,10 +299,16 @@ def _figures(figures: dict[str, bytes], expected: tuple[str, ...]) -> str:
     return "".join(parts)
 
 
-def _analyses(analyses: dict[str, xr.Dataset]) -> str:
-    """A section for each analysis that was made of the run later."""
+def _analyses(analyses: dict[str, xr.Dataset], created: str) -> str:
+    """A section for each analysis that was made of the run later; one of an earlier result is named only."""
     parts = []
     for name, data in analyses.items():
+        if is_outdated(data, created):
+            parts.append(
+                f"<h2>{escape(analysis_title(name, data))}</h2><p class='warning'>Made from an earlier result of this folder, "
+                f"of {escape(str(data.attrs[OF_RESULT]))}, and not shown; make it again.</p>"
+            )
+            continue
         sentences = "".join(f"<p>{escape(s)}</p>" for s in json.loads(data.attrs["sentences"]))
         parts.append(f"<h2>{escape(analysis_title(name, data))}</h2><div class='statement'>{sentences}</div>")
         if read_checks(data):

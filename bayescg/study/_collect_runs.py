@@ -74,17 +74,23 @@ def find_runs(manifest: Manifest) -> EngineRuns:
         place = manifest.folder / RUNS / one.name
         runs = sorted(p for p in place.glob("run_*") if p.is_dir() and not p.name.endswith(".partial"))
         if not runs:
+            remedy = (
+                f"put the files of its runs into {RUNS}/{one.name}/run_0, run_1, ..."
+                if manifest.plan is None
+                else "start the run script again, it goes on where it stopped"
+            )
             raise InputError(
-                f"{place}: holds no finished run of {one.name} ({one.draw}); all potentials of the manifest are needed: start"
-                f" the run script again, it goes on where it stopped"
+                f"{place}: holds no finished run of {one.name} ({one.draw}); all potentials of the manifest are needed:"
+                f" {remedy}"
             )
         folders[one.name] = runs
     wanted = max(map(len, folders.values())) if manifest.plan is None else manifest.plan.repeats
     for name, runs in folders.items():
         if len(runs) != wanted:
             raise InputError(
-                f"{manifest.folder / RUNS / name}: {len(runs)} finished runs, expected {wanted} of each potential; start the"
-                " run script again, or remove what is too much"
+                f"{manifest.folder / RUNS / name}: {len(runs)} finished runs, expected {wanted} of each potential;"
+                f" {'make the missing ones' if manifest.plan is None else 'start the run script again'}, or remove what is too"
+                " much"
             )
     return EngineRuns(manifest, folders)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from bayescg.errors import InputError
 from bayescg.physics import PairPotential, Potential, insertion_energies, structure_factor, wave_vectors
+from bayescg.physics._cell_engine import LEAST_SITES
 from bayescg.physics._frame_map import map_frames
 from bayescg.physics._potential import terms_of
 from bayescg.physics._structure_factor import WaveVectors
@@ -23,8 +24,8 @@ COSTLY_EVERY = 5
 WAVES = 2.0
 """Largest k of S(k), in 2π over the mean distance between sites."""
 INSERTIONS = 4
-"""Insertions into each frame for each of its sites: their cost is that of as many steps."""
-LEAST_INSERTIONS = 64
+"""Insertions into each frame for each of its sites: where all pairs are computed, their cost is that of as many steps."""
+LEAST_INSERTIONS = 100
 """Insertions into each frame, at least."""
 
 Positions = Float[np.ndarray, "replica sample site dim"]
@@ -145,6 +146,21 @@ def function_of_frames(one: Observable, box: np.ndarray) -> OfFrames:
     return columns
 
 
+def insertions_of_frame(n_sites: int) -> int:
+    """How many insertions each frame gets: beyond the sites from which on steps have neighbour lists, fewer for each site.
+
+    Insertions have no such lists, and a frame's cost stops growing there.
+
+    Args:
+        n_sites: in a frame.
+
+    Example:
+        >>> [insertions_of_frame(n) for n in (2, 256, 1500, 6000, 100_000)]
+        [100, 1024, 6000, 1500, 100]
+    """
+    return max(LEAST_INSERTIONS, INSERTIONS * min(n_sites, LEAST_SITES**2 // n_sites))
+
+
 def insertions(
     potentials: Sequence[Potential],
     box: np.ndarray,
@@ -175,7 +191,7 @@ def insertions(
             "chemical-potential: offered for pair potentials in a closed box, where a site can be inserted; leave it out"
         )
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *potentials)
-    n_insertions, calls = max(LEAST_INSERTIONS, INSERTIONS * n_sites), itertools.count()
+    n_insertions, calls = insertions_of_frame(n_sites), itertools.count()
 
     @eqx.filter_jit
     def of_draws(potential: Potential, positions: Array, chunk_key: Array) -> Array:

@@ -15,6 +15,12 @@ from bayescg.study._predicted_observables import OBSERVABLES
 OfFrame = Callable[[Float[Array, "site dim"], Float[Array, " dim"]], Array]
 """Of positions and box edges [length], a number or a row of numbers."""
 
+TAKEN = (
+    "draw", "simulation", "block", "bound", "part", "which", "direction", "coordinate", "observable", "mean", "variance",
+    "share", "rest", "total_sd", "naive_sd", "noise_sd", "parametric_sd", "simulation_sd", "fluctuation_sd", "below_noise",
+)  # fmt: skip
+"""Names that what predictions are stored as uses itself."""
+
 
 class Observable(eqx.Module):
     """An observable of the user's own: a function of one frame, averaged over the frames of new simulations.
@@ -26,13 +32,13 @@ class Observable(eqx.Module):
         name: in tables; none that `predict` knows already.
         unit: of the values.
         of_frame: of positions [site dim] and box [dim] a number or a row of numbers, finite.
-        at: places that a row's numbers belong to; None counts them.
-        along: name of what `at` measures.
+        at: places that a row's numbers belong to, rising; None counts them.
+        along: name of what `at` measures; none that predictions are stored along themselves, such as `draw`.
         at_unit: of `at`.
         long_name: in words; default the name.
 
     Raises:
-        InputError: no name.
+        InputError: no name, an `along` that is taken, an `at` that does not rise.
 
     Example:
         >>> extent = Observable(name="extent", unit="nm", of_frame=lambda x, box: jnp.ptp(x, axis=0).max())
@@ -51,6 +57,16 @@ class Observable(eqx.Module):
     def __check_init__(self):
         if not self.name.strip():
             raise InputError("observable: it has no name; give one")
+        if self.along in TAKEN or not self.along.strip():
+            raise InputError(
+                f"observable {self.name!r}: along {self.along!r}; a word expected that is none of {', '.join(TAKEN)}"
+            )
+        if self.at is not None:
+            at = np.asarray(self.at, float)
+            if at.ndim != 1 or not len(at) or not np.isfinite(at).all() or (np.diff(at) <= 0.0).any():
+                raise InputError(
+                    f"observable {self.name!r}: `at` {at.tolist()}; a row of rising numbers expected"
+                )
 
     @property
     def in_words(self) -> str:

@@ -16,6 +16,9 @@ from bayescg.study._observable import Observable
 from bayescg.study._observed_values import ObservedValues
 from bayescg.study._prediction_target import PredictionTarget
 
+LEAST_FRAMES = 10
+"""Held-out frames from whose scatter a standard error is told."""
+
 
 def observed_in_frames(
     path: Path,
@@ -40,11 +43,17 @@ def observed_in_frames(
         learned: the frames that the run has learned from.
 
     Raises:
-        InputError: not a netCDF of frames, another system, box or temperature, frames that the run has learned from, or
-            nothing to compare.
+        InputError: not a netCDF of frames, fewer than ten, another system, box or temperature, frames that the run has
+            learned from, or nothing to compare.
     """
     source = open_frames(path, units=units, temperature=target.temperature)
-    refuse_other_frames(path, source, target, known=frozenset(frame_identities(learned)))
+    if source.n_frames < LEAST_FRAMES:
+        raise InputError(
+            f"{path}: {source.n_frames} frames are too few for a standard error; give at least {LEAST_FRAMES}, better hundreds"
+        )
+    refuse_other_frames(
+        path, source, target, own=learned.topology.site_types, known=frozenset(frame_identities(learned))
+    )
     found: dict[str, ObservedValues] = {}
     if "rdf" in names and target.distance_edges is not None:
         rdf = radial_distribution(source, edges=target.distance_edges, exclude="nothing")
@@ -70,7 +79,7 @@ def observed_in_frames(
 
 
 def refuse_other_frames(
-    path: Path, source: FrameSource, target: PredictionTarget, *, known: Collection[bytes]
+    path: Path, source: FrameSource, target: PredictionTarget, *, own: Sequence[str], known: Collection[bytes]
 ) -> None:
     """Raise an InputError for frames of another system or box, or such as the run has learned from.
 
@@ -78,11 +87,18 @@ def refuse_other_frames(
         path: of the frames, for the message.
         source: the frames.
         target: system and box.
+        own: site types of the run; in a system of another size only their set is compared.
         known: identities of the run's frames.
     """
+    given = source.topology.site_types
     if source.topology.n_sites != target.n_sites:
         raise InputError(
             f"{path}: {source.topology.n_sites} sites, and {target.n_sites} are predicted; give frames of that system"
+        )
+    if set(given) != set(own) or (len(own) == len(given) and tuple(given) != tuple(own)):
+        raise InputError(
+            f"{path}: sites of types {_in_words(given)}, and the run has {_in_words(own)}, or in another order; give frames of"
+            " the run's system"
         )
     for block in source.blocks(BLOCK):
         if not np.allclose(block.box, target.box, rtol=1e-6):
@@ -103,7 +119,8 @@ def _series(source: FrameSource, columns: FrameColumns) -> tuple[np.ndarray, np.
         labels.append(np.asarray(block.trajectory))
         if block.pressure is not None:
             pressures.append(np.asarray(block.pressure))
-    _, lengths = np.unique(np.concatenate(labels), return_counts=True)
+    whole = np.concatenate(labels)
+    lengths = np.diff([0, *np.flatnonzero(np.diff(whole)) + 1, len(whole)])  # labels need not rise
     pressure = np.concatenate(pressures) if len(pressures) == len(series) else None
     return np.concatenate(series), pressure, lengths.tolist()
 
@@ -111,9 +128,9 @@ def _series(source: FrameSource, columns: FrameColumns) -> tuple[np.ndarray, np.
 def _averaged(
     at: np.ndarray, series: Float[np.ndarray, "frame column"], lengths: Sequence[int]
 ) -> ObservedValues:
-    """Means with standard errors from the frames' autocorrelation."""
-    varying = series.std(axis=0) > 0.0
-    error = np.zeros(series.shape[1])
+    """Means with standard errors from the frames' autocorrelation, NaN of what doesn't vary: it is not known exactly."""
+    varying = np.ptp(series, axis=0) > 0.0
+    error = np.full(series.shape[1], np.nan)
     if varying.any():
         some = series[:, varying]
         g = statistical_inefficiency(some, lengths=list(lengths))
@@ -127,3 +144,9 @@ def _places(name: str, own: Mapping[str, Observable], target: PredictionTarget) 
         return waves(target).k
     n_values = own[name].n_values(target.n_sites, len(target.box))
     return np.array([np.nan]) if n_values is None else own[name].places(n_values)
+
+
+def _in_words(types: Sequence[str]) -> str:
+    """Each type once; of many the first."""
+    each = list(dict.fromkeys(types))
+    return ", ".join(each[:4]) + (" ..." if len(each) > 4 else "")

@@ -3,16 +3,21 @@
 import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from bayescg.errors import InputError
+from bayescg.study._frame_columns import waves
+from bayescg.study._observable import Observable
 from bayescg.study._predicted_observables import OBSERVABLES
 from bayescg.study._prediction_target import PredictionTarget
 
 COLUMNS = ("observable", "at", "value", "standard_error")
+IN_BINS = ("rdf", "potential-of-mean-force")
+PREFIX = "observed values: "
 
 
 class ObservedValues(NamedTuple):
@@ -43,12 +48,13 @@ class ObservedValues(NamedTuple):
                     "observed values: a function needs the place of each value in `at`, a single number none"
                 )
             place = 0 if np.isnan(at) else int(np.argmin(np.abs(grid - at)))
-            width = np.min(np.diff(grid)) if len(grid) > 1 else np.inf
-            if abs(grid[place] - at) > 0.51 * width:
-                raise InputError(
-                    f"observed values: no predicted value at {at:g}; predicted ones lie from {grid[0]:g} to {grid[-1]:g}, at"
-                    f" {width:.3g} from one another; leave it out"
+            if abs(grid[place] - at) > _reach(grid):
+                where = (
+                    f"predicted ones lie from {grid[0]:g} to {grid[-1]:g}, at {np.min(np.diff(grid)):.3g} from one another"
+                    if len(grid) > 1
+                    else f"the only predicted one lies at {grid[0]:g}"
                 )
+                raise InputError(f"observed values: no predicted value at {at:g}; {where}; leave it out")
             if np.isfinite(value[place]):
                 raise InputError(
                     "observed values: two for one predicted value"
@@ -57,6 +63,16 @@ class ObservedValues(NamedTuple):
                 )
             value[place], error[place] = one, sd
         return value, error
+
+    def only(self, some: np.ndarray) -> "ObservedValues":
+        """Those of some numbers, or where some is true."""
+        return ObservedValues(self.at[some], self.value[some], self.standard_error[some], self.held_out)
+
+
+def _reach(grid: np.ndarray) -> float:
+    """How far from a place of a grid a value may lie to belong to it; of a single place nobody knows how wide it is."""
+    single = 1e-6 * float(np.max(np.abs(grid)))
+    return 0.51 * float(np.min(np.diff(grid))) if len(grid) > 1 else single
 
 
 def own_values(tree: xr.DataTree) -> dict[str, ObservedValues]:
@@ -144,17 +160,23 @@ def read_observed(path: Path, own: Collection[str] = ()) -> dict[str, ObservedVa
 
 
 def refuse_unpredicted(
-    given: Mapping[str, ObservedValues], names: Sequence[str], target: PredictionTarget, *, path: Path
+    given: Mapping[str, ObservedValues],
+    names: Sequence[str],
+    target: PredictionTarget,
+    *,
+    path: Path,
+    functions: Mapping[str, Observable] = MappingProxyType({}),
 ) -> None:
     """Raise an InputError for values of what is not predicted, before anything is simulated.
 
-    Places of g(r) are known beforehand; those of other functions, after their simulation.
+    Places are known beforehand but for those of the velocity autocorrelation function.
 
     Args:
         given: of `read_observed`.
         names: of the observables that are predicted.
-        target: with the bins.
+        target: state, box and bins.
         path: of the file, for the message.
+        functions: of a frame, by name.
 
     Example:
         >>> target, one = PredictionTarget(1.0, 2, np.ones(3), None, 0.0), np.array([1.0])
@@ -169,9 +191,68 @@ def refuse_unpredicted(
             raise InputError(
                 f"{path}: holds values of {name}, which is not predicted; name it or take them out"
             )
-    edges = target.distance_edges
-    if "rdf" in given and edges is not None:
+        grid = _grid(name, functions, target)
+        if grid is None:
+            continue
         try:
-            given["rdf"].on((edges[1:] + edges[:-1]) / 2.0)
+            given[name].on(grid)
         except InputError as error:
-            raise InputError(f"{path}: rdf: {error}") from error
+            raise InputError(f"{path}: {name}: {str(error).removeprefix(PREFIX)}") from error
+
+
+def _grid(name: str, functions: Mapping[str, Observable], target: PredictionTarget) -> np.ndarray | None:
+    """Where an observable is predicted; one NaN of a number, None where that is known after the simulation only."""
+    if name in functions:
+        n_values = functions[name].n_values(target.n_sites, len(target.box))
+        return np.array([np.nan]) if n_values is None else functions[name].places(n_values)
+    if name in IN_BINS:
+        edges = target.distance_edges
+        return None if edges is None else (edges[1:] + edges[:-1]) / 2.0
+    return waves(target).k if name == "structure-factor" else None
+
+
+def scorable(
+    given: Mapping[str, ObservedValues], grids: Mapping[str, np.ndarray], target: PredictionTarget
+) -> tuple[dict[str, ObservedValues], list[str]]:
+    """The values at places that turned out to be predicted, and notes on the others.
+
+    At which distances there is a mean force hangs on the noise of g(r), and how far the velocity autocorrelation function
+    goes on the simulation.
+
+    Args:
+        given: by name.
+        grids: where each observable is predicted.
+        target: with the bins.
+
+    Raises:
+        InputError: two values for one place.
+
+    Example:
+        >>> target, x = PredictionTarget(1.0, 2, np.ones(3), np.arange(4.0), 0.0), np.array([0.5, 2.4])
+        >>> given = {"potential-of-mean-force": ObservedValues(x, x, x, True)}
+        >>> kept, notes = scorable(given, {"potential-of-mean-force": np.array([2.5])}, target)
+        >>> kept["potential-of-mean-force"].at.tolist(), notes[0]
+        ([2.5], 'Not scored: 1 of 2 observed values of potential-of-mean-force, at places where it is not predicted.')
+    """
+    made, notes = dict(given), []
+    for name in ("potential-of-mean-force", "velocity-autocorrelation"):
+        if name not in given or name not in grids:
+            continue
+        one, grid = given[name], grids[name]
+        whole = _grid(name, {}, target)
+        whole = grid if whole is None else whole
+        nearest = whole[np.argmin(np.abs(whole - one.at[:, None]), axis=1)]
+        there = (np.abs(nearest - one.at) <= _reach(whole)) & np.isclose(
+            np.abs(grid - nearest[:, None]).min(axis=1), 0.0, atol=1e-6 * np.max(np.abs(grid))
+        )
+        made[name] = one._replace(at=nearest).only(there)
+        try:
+            made[name].on(grid)
+        except InputError as error:
+            raise InputError(f"observed values of {name}: {str(error).removeprefix(PREFIX)}") from error
+        if not there.all():
+            notes.append(
+                f"Not scored: {np.sum(~there)} of {len(there)} observed values of {name}, at places where it is not"
+                " predicted."
+            )
+    return made, notes

@@ -19,7 +19,7 @@ from bayescg.physics import ReferenceBank
 from bayescg.physics._compressibility import hypervirial_per_bin
 from bayescg.study._mean_force import mean_force_from_means
 from bayescg.study._predicted_observables import FROM_RDF, LINEAR_IN_RDF, OBSERVABLES
-from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, reweighted_part
+from bayescg.study._prediction_parts import FoundParts, first_shell, rdf_functionals, reweighted_part
 from bayescg.study._prediction_target import PredictionTarget
 
 STRUCTURE = ("rdf", *FROM_RDF)
@@ -62,7 +62,7 @@ def reweighted_parts(
     dim: int,
     reach: Reach,
     reason: str,
-) -> tuple[list[PredictedPart], list[str]]:
+) -> FoundParts:
     """The observables by reweighting the bank to every draw at the target's temperature, and notes on how well that went.
 
     Args:
@@ -76,8 +76,7 @@ def reweighted_parts(
         reach: verdict on overlap.
         reason: why by reweighting.
 
-    Raises:
-        InputError: a bulk modulus that is positive at fewer than two draws.
+    Lost are a bulk modulus that is positive at fewer than two draws, and the logarithm of a g(r) that is noise everywhere.
     """
     kt = units.kT(target.temperature)
     eta = draw_coefficients(prior, z)
@@ -94,11 +93,18 @@ def reweighted_parts(
         units.energy, dim,
     )  # fmt: skip
     found = reweighted_thermodynamics(bank, inputs, scalars)
+    lost: dict[str, str] = {}
+    notes: list[str] = []
     if set(names) & set(STRUCTURE):
-        found |= _structure(bank, eta / (bank.beta * kt), target, units, names)
-    notes = compressibility_notes(found["compressibility"]) if "compressibility" in found else []
-    parts = [reweighted_part(name, found[name], reason) for name in names]
-    return [part._replace(effective_frames=reach.effective_frames) for part in parts], notes
+        structure, lost = _structure(bank, eta / (bank.beta * kt), target, units, names)
+        found |= structure
+    if "compressibility" in found:
+        try:
+            notes = compressibility_notes(found["compressibility"])
+        except InputError as error:
+            lost["compressibility"] = str(error)
+    parts = [reweighted_part(name, found[name], reason) for name in names if name not in lost]
+    return FoundParts([part._replace(effective_frames=reach.effective_frames) for part in parts], notes, lost)
 
 
 def compressibility_notes(means: xr.Dataset) -> list[str]:
@@ -146,8 +152,8 @@ def _structure(
     target: PredictionTarget,
     units: UnitSystem,
     names: Sequence[str],
-) -> dict[str, xr.Dataset]:
-    """g(r) and functions of it, from one pass over the frames."""
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """g(r) and functions of it, from one pass over the frames, and why of those that could not be had."""
     assert target.distance_edges is not None
     edges = target.distance_edges
     system = System(target.n_sites, target.volume, target.temperature, units, edges)
@@ -159,20 +165,23 @@ def _structure(
     columns = np.column_stack([frames, *(functionals.of(name, frames) for name in extra)])
     means = reweighted_means(bank, weighing, xr.DataArray(columns, dims=("frame", "column")))
     n = frames.shape[1]
-    found = {}
+    found, lost = {}, {}
     r = ("r", (edges[1:] + edges[:-1]) / 2.0, {"units": units.unit("length")})
     rdf = means.isel(column=slice(n)).rename(column="r").assign_coords(r=r)
     rdf["mean"].attrs["units"] = "1"
     if "rdf" in names:
         found["rdf"] = rdf
     if "potential-of-mean-force" in names:
-        found["potential-of-mean-force"] = mean_force_from_means(
-            rdf, kT=units.kT(target.temperature), unit=units.unit("energy")
-        )
+        try:
+            found["potential-of-mean-force"] = mean_force_from_means(
+                rdf, kT=units.kT(target.temperature), unit=units.unit("energy")
+            )
+        except InputError as error:
+            lost["potential-of-mean-force"] = str(error)
     for k, name in enumerate(extra):
         found[name] = means.isel(column=n + k, drop=True)
         found[name]["mean"].attrs["units"] = "1" if name == "coordination" else units.unit("length^3")
         if name == "coordination":
             found[name]["mean"].attrs["shell"] = functionals.shell
     assert all(name in OBSERVABLES for name in found)
-    return found
+    return found, lost

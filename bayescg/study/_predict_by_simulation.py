@@ -7,14 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from bayescg.analysis import Check
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
 from bayescg.inference import Prior
 from bayescg.study._mean_force import mean_force_from_simulations
 from bayescg.study._observable import Observable
-from bayescg.study._predicted_observables import FROM_RDF, LINEAR_IN_RDF, MADE_FROM
-from bayescg.study._prediction_parts import PredictedPart, first_shell, rdf_functionals, simulated_part
+from bayescg.study._predicted_observables import FROM_RDF, LINEAR_IN_RDF, MADE_FROM, NOT_GIVEN
+from bayescg.study._prediction_parts import (
+    FoundParts,
+    PredictedPart,
+    first_shell,
+    rdf_functionals,
+    simulated_part,
+)
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ def simulated_parts(
     own: Mapping[str, Observable],
     key: Key[Array, ""],
     tell: Callable[[str], None],
-) -> tuple[list[PredictedPart], list[str], tuple[Check, ...]]:
+) -> FoundParts:
     """The observables at the first `budget.n_draws` of evenly mixed draws, notes on how they were simulated, and checks.
 
     Args:
@@ -55,13 +60,13 @@ def simulated_parts(
         tell: hears what is being done.
 
     Raises:
-        InputError: what can't be simulated, or can't be had from what was.
+        InputError: what can't be simulated, or none of them can be had from what was.
     """
     from bayescg.study._simulate_draws import simulate_draws
 
     potentials = [prior.potential(jnp.asarray(point)) for point in z[: budget.n_draws]]
     asked = tuple(dict.fromkeys(one for name in names for one in MADE_FROM.get(name, (name,))))
-    tell(f"simulating {budget.n_replicas} replicas of {len(potentials)} draws")
+    tell(f"simulating {', '.join(asked)} at {len(potentials)} draws")
     made = simulate_draws(
         potentials, observables=[own.get(name, name) for name in asked], target=target, budget=budget, masses=masses, units=units,
         configurations=configurations, start_box=start_box, key=key, tell=tell,
@@ -71,23 +76,38 @@ def simulated_parts(
         f" {made.particle_steps:.3g} particle-steps in all.",
         *made.notes,
     ]
-    if missing := [n for n in names if n not in FROM_RDF and n not in made.values]:
-        raise InputError(f"{missing[0]} could not be had from these simulations: {' '.join(made.notes[-2:])}")
-    parts = [_part(name, made, target, units, reasons[name]) for name in names if name not in own]
-    parts += [
-        simulated_part(
-            name, made.values[name], made.frame_variance[name], reasons[name], common_seeds=made.common_seeds,
-            long_name=own[name].in_words,
-        )
-        for name in names
-        if name in own
-    ]  # fmt: skip
-    return parts, notes, made.checks
+    parts: list[PredictedPart] = []
+    lost = {name: _why_lost(name, made) for name in names if name not in FROM_RDF and name not in made.values}
+    for name in names:
+        if name in lost:
+            continue
+        try:
+            parts.append(_part(name, made, target, units, reasons[name], own.get(name)))
+        except InputError as error:  # g(r) that is noise everywhere has no logarithm
+            lost[name] = str(error)
+    return FoundParts(parts, notes, lost, made.checks)
+
+
+def _why_lost(name: str, made: "SimulatedDraws") -> str:
+    """What was said of an observable, or of what it is made from."""
+    told = [made.lost[one] for one in (name, *MADE_FROM.get(name, ())) if one in made.lost]
+    given_up = [note.partition(NOT_GIVEN)[2] for note in made.notes if NOT_GIVEN in note]
+    return (told or given_up or made.notes[-1:] or ["no reason is known"])[0]
 
 
 def _part(
-    name: str, made: "SimulatedDraws", target: PredictionTarget, units: UnitSystem, reason: str
+    name: str,
+    made: "SimulatedDraws",
+    target: PredictionTarget,
+    units: UnitSystem,
+    reason: str,
+    own: Observable | None,
 ) -> PredictedPart:
+    if own is not None:
+        return simulated_part(
+            name, made.values[name], made.frame_variance[name], reason, common_seeds=made.common_seeds,
+            long_name=own.in_words,
+        )  # fmt: skip
     values = made.values["rdf" if name in FROM_RDF else name]
     variance = None if name in LINEAR_IN_RDF else made.frame_variance.get("rdf" if name in FROM_RDF else name)
     if name == "potential-of-mean-force":

@@ -18,13 +18,19 @@ from bayescg.physics._potential import terms_of
 from bayescg.study._equilibrium import EquilibriumPipeline
 from bayescg.study._observable import Observable, refuse_known, told_apart
 from bayescg.study._observed_frames import observed_in_frames
-from bayescg.study._observed_values import ObservedValues, own_values, read_observed, refuse_unpredicted
+from bayescg.study._observed_values import (
+    ObservedValues,
+    own_values,
+    read_observed,
+    refuse_unpredicted,
+    scorable,
+)
 from bayescg.study._predict_by_reweighting import refuse_unkept, reweighted_parts
 from bayescg.study._predict_by_simulation import simulated_parts
 from bayescg.study._predicted_observables import known_observables
 from bayescg.study._prediction_dataset import Coordinates, prediction_dataset
 from bayescg.study._prediction_needs import possible_observables
-from bayescg.study._prediction_parts import PredictedPart
+from bayescg.study._prediction_parts import PredictedPart, left_out
 from bayescg.study._prediction_routes import in_words, prediction_routes
 from bayescg.study._prediction_sentences import prediction_sentences
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
@@ -48,7 +54,7 @@ class _Stored(NamedTuple):
 
 
 def predict(
-    run: Path,
+    run: Path | str,
     observables: Sequence[str | Observable] = (),
     *,
     temperature: float | None = None,
@@ -61,7 +67,7 @@ def predict(
     n_replicas: int = 4,
     n_samples: int = 200,
     averaged_frames: float | None = None,
-    observed: Path | None = None,
+    observed: Path | str | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> xr.Dataset:
@@ -95,7 +101,8 @@ def predict(
 
     Raises:
         InputError: no run, a run on labelled configurations, an unknown observable, one that the system does not have or that
-            needs simulation where that is forbidden, observed values of none, data that changed, an impossible state.
+            needs simulation where that is forbidden, observed values of none, data that changed, an impossible state, or
+            nothing that could be had. Where others could, one that could not is left out with a note.
 
     Example:
         >>> predict(Path("no-such-run"))  # doctest: +ELLIPSIS
@@ -103,6 +110,7 @@ def predict(
         ...
         bayescg.errors.InputError: no-such-run/posterior.nc: no such file; name the output folder of a finished run ...
     """
+    run, observed = Path(run), None if observed is None else Path(observed)
     asked, functions = told_apart(observables)
     own = {one.name: one for one in observables if isinstance(one, Observable)}
     refuse_known(own)
@@ -122,10 +130,10 @@ def predict(
     names, notes = possible_observables(
         names, stored.loaded.potential, target, asked=bool(observables), run=str(run)
     )
-    if given is not None and observed is not None:
-        refuse_unpredicted(given, names, target, path=observed)
     for one in own.values():
         one.n_values(target.n_sites, len(target.box))
+    if given is not None and observed is not None:
+        refuse_unpredicted(given, names, target, path=observed, functions=functions)
     if observed is not None and in_frames:
         tell(f"{observed}: reading held-out frames")
         given = observed_in_frames(
@@ -140,30 +148,34 @@ def predict(
     reasons, notes = routes.chosen, notes + routes.notes
     tell("; ".join(f"{name} by {method}" for name, (method, _) in reasons.items()))
     parts: list[PredictedPart] = []
+    lost: dict[str, str] = {}
     checks: tuple[Check, ...] = ()
     some = routes.by("reweighting")
     if some:
         assert routes.reach is not None
         refuse_unkept(some, stored.bank, target, run=str(run))
-        parts, told = reweighted_parts(
+        found = reweighted_parts(
             some, stored.bank, stored.prior, z, target=target, units=stored.pipeline.units,
             dim=stored.loaded.survey.dim, reach=routes.reach, reason=reasons[some[0]][1],
         )  # fmt: skip
-        notes += told
+        parts, lost, notes = found.parts, found.lost, notes + found.notes
     rest = routes.by("simulation")
     if rest:
-        made, told, checks = simulated_parts(
+        found = simulated_parts(
             rest, stored.prior, z, target=target, budget=_budget(stored, n_simulated, n_replicas, n_samples, len(z)),
             masses=np.asarray(stored.loaded.survey.source.topology.masses, float), units=stored.pipeline.units,
             configurations=_starts(stored), start_box=stored.loaded.survey.box,
             reasons={name: reasons[name][1] for name in rest}, own=own, key=jax.random.key(seed), tell=tell,
         )  # fmt: skip
-        parts += made
-        notes += told
+        parts, lost, notes = parts + found.parts, lost | found.lost, notes + found.notes
+        checks = found.checks
+    notes += left_out(lost, parts, run=str(run))
     tell("splitting the bands")
     parts.sort(key=lambda part: names.index(part.name))
+    seen, told = scorable(_observed(stored, given, target), {part.name: part.grid for part in parts}, target)
+    notes += told
     data = prediction_dataset(
-        parts, _observed(stored, given, target), _coordinates(stored, z),
+        parts, seen, _coordinates(stored, z),
         averaged_frames=_data_frames(stored) if averaged_frames is None else averaged_frames,
     )  # fmt: skip
     about = _about(stored, target, z, from_prior=from_prior, notes=notes, data=data)
@@ -329,13 +341,13 @@ def _about(
 ) -> dict[str, str | int | float]:
     units = stored.pipeline.units
     names, _ = _coordinate_names(stored.prior, stored.loaded.potential, units)
-    which = "the prior" if from_prior else "the calibrated posterior"
+    which, n_draws = "the prior" if from_prior else "the calibrated posterior", data.sizes["draw"]
     about: dict[str, str | int | float] = {
         "title": "What does the prior predict?" if from_prior else "What does it predict?",
-        "posterior": f"{len(z)} draws of {which}",
+        "posterior": f"{n_draws} draws of {which}",
         "temperature": target.temperature, "temperature_unit": units.temperature, "n_sites": target.n_sites,
         "density": target.n_sites / target.volume if np.isfinite(target.volume) else np.nan,
-        "box": in_words(target.box), "length_unit": units.length, "time_unit": units.time, "n_draws": len(z),
+        "box": in_words(target.box), "length_unit": units.length, "time_unit": units.time, "n_draws": n_draws,
         "notes": json.dumps(notes),
         "coordinates": json.dumps(names), "data_checksum": str(stored.tree.attrs["data_checksum"]),
     }  # fmt: skip

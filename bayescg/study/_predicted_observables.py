@@ -65,6 +65,9 @@ LINEAR_IN_RDF = ("coordination", "kirkwood-buff")
 FROM_RDF = (*LINEAR_IN_RDF, "potential-of-mean-force")
 """Functions of g(r)."""
 
+NOT_GIVEN = "Diffusion in an infinite box is not given: "
+"""How the note begins that says why."""
+
 
 def needs_of(name: str) -> str:
     """What an observable needs; those of the user's own are functions of positions.

@@ -104,7 +104,9 @@ def _piece(
     value, error = (np.full((2, len(grid)), np.nan)) if observed is None else observed.on(grid)
     model_sd = np.hypot(flat["parametric_sd"], flat["simulation_sd"])
     combined = np.hypot(model_sd, error)
-    if observed is None or not observed.held_out:  # bins that no pair enters, in the data as in the model
+    if dims:  # places that nothing ever enters, in the data as in the model: they would agree for sure
+        value = np.where((value == 0.0) & (flat["mean"] == 0.0) & (model_sd == 0.0), np.nan, value)
+    if observed is None or not observed.held_out:
         value = np.where(combined > 0.0, value, np.nan)
     discrepancy = _discrepancy(value - flat["mean"], combined)
     unknown = xr.full_like(split["mean"], np.nan)

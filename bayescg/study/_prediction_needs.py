@@ -42,6 +42,8 @@ def missing_need(name: str, potential: Potential, target: PredictionTarget) -> s
         return None if closed else "needs a periodic box of three dimensions, which this study has not"
     if not (closed and all(isinstance(term, PairPotential) for term in terms_of(potential))):
         return "needs a pair potential in a periodic box of three dimensions, which this study has not"
+    if name == "diffusion-infinite" and np.ptp(target.box) > 1e-6 * np.min(target.box):
+        return "needs a cube, of which the correction for the size of the box is known; diffusion itself needs none"
     edges = target.distance_edges
     if name in ("rdf", "compressibility", *FROM_RDF) and edges is None:
         return "needs distance bins, and rdf_bin of [prediction] is longer than half the box; choose a shorter one"

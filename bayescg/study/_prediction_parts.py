@@ -1,6 +1,6 @@
 """One predicted observable: its draws, what its spread is made of, and how it was found."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,11 +9,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from bayescg.analysis import (
+    Check,
     common_noise_split,
     corrected_draws,
     draw_means,
     simulated_split,
 )
+from bayescg.errors import InputError
 from bayescg.physics import coordination_number, kirkwood_buff_integral
 from bayescg.study._predicted_observables import OBSERVABLES
 from bayescg.study._prediction_target import PredictionTarget
@@ -37,6 +39,12 @@ class PredictedPart(NamedTuple):
     method: str
     reason: str
     effective_frames: np.ndarray | None
+
+    @property
+    def grid(self) -> Float[np.ndarray, " place"]:
+        """Places of a function; one NaN of a number."""
+        dims = self.split["mean"].dims
+        return np.asarray(self.split[dims[0]].values, float) if dims else np.array([np.nan])
 
     @property
     def draws(self) -> xr.DataArray:
@@ -83,6 +91,45 @@ def simulated_part(
     if common_seeds:  # a draw that lost a simulation would not share all the others' noise
         means = means.where(values.notnull().all([d for d in values.dims if d != "draw"]))
     return PredictedPart(name, split, means, "simulation", reason, None)
+
+
+class FoundParts(NamedTuple):
+    """What one method found of the observables asked of it.
+
+    Attributes:
+        parts: the observables.
+        notes: sentences.
+        lost: why the others could not be had, by name.
+        checks: of new simulations.
+    """
+
+    parts: list[PredictedPart]
+    notes: list[str]
+    lost: dict[str, str]
+    checks: tuple[Check, ...] = ()
+
+
+def left_out(lost: Mapping[str, str], found: Collection[PredictedPart], *, run: str) -> list[str]:
+    """Notes on observables that could not be had.
+
+    Args:
+        lost: why, by name.
+        found: the others.
+        run: whose name a message begins with.
+
+    Raises:
+        InputError: there are no others.
+
+    Example:
+        >>> left_out({"viscosity": "No plateau."}, [], run="runs/argon")
+        Traceback (most recent call last):
+        ...
+        bayescg.errors.InputError: runs/argon: viscosity could not be had: No plateau.
+    """
+    if lost and not found:
+        name, why = next(iter(lost.items()))
+        raise InputError(f"{run}: {name} could not be had: {why}")
+    return [f"Left out: {name}, which could not be had: {why.rstrip('.')}." for name, why in lost.items()]
 
 
 class RdfFunctionals(NamedTuple):

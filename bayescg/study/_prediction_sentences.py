@@ -134,11 +134,18 @@ def _against_data(data: xr.Dataset) -> list[str]:
     said = []
     there = np.isfinite(data["z"].values)
     held = there & (data["held_out"].values == 1)
+    constant = np.isnan(data["observed_sd"].values)
     for name in data["observable"].values:
         mine = (data["of"].values == name) & (data["held_out"].values == 1) & ~there
-        if mine.any():
+        if (mine & constant).any():
             said.append(
-                f"{mine.sum()} held-out values of {name} have no error bar, nor has their prediction: they are not scored."
+                f"{(mine & constant).sum()} held-out values of {name} are the same in all frames, so that their error is unknown:"
+                " they are not scored."
+            )
+        if (mine & ~constant).any():
+            said.append(
+                f"{(mine & ~constant).sum()} held-out values of {name} have no error bar, nor has their prediction: they are not"
+                " scored."
             )
     for name in data["observable"].values:
         mine = np.flatnonzero((data["of"].values == name) & there)

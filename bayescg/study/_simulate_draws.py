@@ -1,7 +1,8 @@
 """New simulations at draws of the parameters, for what reweighting can't give: dynamics, S(k), other states and boxes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from bayescg.analysis import Check
 from bayescg.data import UnitSystem
-from bayescg.errors import ConvergenceError, InputError, SimulationError
+from bayescg.errors import InputError, SimulationError
 from bayescg.physics import Potential, Simulator
 from bayescg.physics._compressibility import pair_terms_within
 from bayescg.physics._draw_dynamics import LEAST_PIECE, DrawCorrelations, Trajectory, draw_correlations
@@ -22,6 +23,7 @@ from bayescg.physics._estimate import LEAST_PIECES
 from bayescg.study._frame_columns import frame_columns
 from bayescg.study._observable import Observable, refuse_not_finite, told_apart
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+from bayescg.study._sampling_watch import SamplingWatch
 from bayescg.study._simulated_observables import (
     DYNAMIC,
     STATIC,
@@ -56,6 +58,7 @@ class SimulatedDraws(NamedTuple):
         seconds: wall time.
         notes: what was done, in sentences.
         checks: the classic artefacts, looked for in these simulations.
+        lost: why some observables could not be had, by name.
 
     Example:
         >>> SimulatedDraws({}, {}, True, 200, 1e6, 3.0, []).common_seeds
@@ -70,6 +73,7 @@ class SimulatedDraws(NamedTuple):
     seconds: float
     notes: list[str]
     checks: tuple[Check, ...] = ()
+    lost: Mapping[str, str] = MappingProxyType({})
 
 
 def simulate_draws(
@@ -114,14 +118,16 @@ def simulate_draws(
 
     Returns:
         Values of all simulations, for `simulated_split`. With both `diffusion` and `viscosity` in a cube the values
-        `diffusion-infinite` are those of an infinite box, by Yeh's and Hummer's correction.
+        `diffusion-infinite` are those of an infinite box, by Yeh's and Hummer's correction. What could not be had is left out
+        and said to be `lost` where anything else remains: insertions that nearly all overlap, a function that is not finite,
+        dynamics without a linear range or plateau even four times as long.
 
     Raises:
         InputError: an unknown observable, one that this system, its bins or its dynamics can't give, a cutoff beyond half the
-            box, masses that differ, fewer than two replicas, a function of a frame that fails or gives other than finite
-            numbers.
+            box, masses that differ, fewer than two replicas, a function of a frame that fails, or gives other than finite
+            numbers of the starts or of the first frames.
         SimulationError: no equilibrium, more than half of the draws lost, or Newton's dynamics that heats a draw.
-        ConvergenceError: dynamics shows no linear range, or no plateau, even four times as long.
+        BayescgError: nothing of what was asked for could be had.
 
     Example:
         >>> simulate_draws(  # doctest: +ELLIPSIS
@@ -158,13 +164,13 @@ def simulate_draws(
     )
     refuse_not_finite(functions, starts[0], np.asarray(target.box, float))
     batch = DrawBatch(sampler, potentials, n_replicas=budget.n_replicas)
-    tell(f"equilibrium of {len(potentials)} draws, {budget.n_replicas} simulations each")
+    tell(_cost(observables, batch, target, budget, metropolis))
     found = equilibrium_samples(
         batch,
         batch.start(start_key, starts),
         n_samples=budget.n_samples,
         equilibration=budget.equilibration,
-        also=columns if columns.parts else None,
+        also=SamplingWatch(columns, n_samples=budget.n_samples, functions=functions, tell=tell),
         tell=tell,
     )
     steps.add(batch.n_draws * batch.n_replicas, found.n_discarded + budget.n_samples)
@@ -178,13 +184,42 @@ def simulate_draws(
         correlations, averages = _dynamics(
             moving, batch, potentials, found, observables, target, budget, units, move_key, steps, tell
         )
-        made = Averages(made.values | averages.values, made.frame_variance)
+        made = Averages(made.values | averages.values, made.frame_variance, (), (), made.lost | averages.lost)
         notes += [*_dynamics_notes(correlations, moving, dynamics), *averages.notes]
         checks += dynamics_checks(state, moving, correlations, made.values, most_heating=MOST_HEATING)
+    if made.lost and not made.values:
+        raise next(iter(made.lost.values()))
     return SimulatedDraws(
         made.values, made.frame_variance, True, budget.n_samples, steps.total, time.perf_counter() - begun, notes,
-        tuple(checks),
+        tuple(checks), {name: str(error) for name, error in made.lost.items()},
     )  # fmt: skip
+
+
+def _cost(
+    observables: Sequence[str],
+    batch: DrawBatch,
+    target: PredictionTarget,
+    budget: SimulationBudget,
+    metropolis: bool,
+) -> str:
+    """How much is simulated at least, before it is."""
+    steps = (budget.equilibration + budget.n_samples) * budget.stride
+    if set(observables) & DYNAMIC:
+        n_frames, apart = _length_of_dynamics(observables, budget)
+        steps += n_frames * apart * (CUT if metropolis else 1)
+    n = batch.n_draws * batch.n_replicas
+    return (
+        f"{batch.n_draws} draws, {batch.n_replicas} simulations each of {target.n_sites} sites: at least {steps} steps,"
+        f" {float(n) * steps * target.n_sites:.3g} particle-steps in all"
+    )
+
+
+def _length_of_dynamics(observables: Sequence[str], budget: SimulationBudget) -> tuple[int, int]:
+    """Frames of dynamics at first, and the steps of sampling between two of them."""
+    resolved = set(observables) & {"viscosity", "velocity-autocorrelation"}
+    apart = max(1, budget.stride // (FRAMES_PER_STRIDE if resolved else FRAMES_FOR_DIFFUSION))
+    least = LEAST_PIECE * -(-LEAST_PIECES // budget.n_replicas)
+    return max(budget.n_samples * budget.stride // apart, 2 * least), apart
 
 
 def _refuse(
@@ -256,11 +291,8 @@ def _dynamics(
     tell: Callable[[str], None],
 ) -> tuple[DrawCorrelations, Averages]:
     """Dynamics from the last configurations, made longer where it shows no linear range or plateau."""
-    resolved = set(observables) & {"viscosity", "velocity-autocorrelation"}
-    apart = max(1, budget.stride // (FRAMES_PER_STRIDE if resolved else FRAMES_FOR_DIFFUSION))
+    n_frames, apart = _length_of_dynamics(observables, budget)
     stride = apart * moving.settings.stride // budget.stride
-    least = LEAST_PIECE * -(-LEAST_PIECES // budget.n_replicas)
-    n_frames = max(budget.n_samples * budget.stride // apart, 2 * least)
     shape = (batch.n_draws, batch.n_replicas, *found.state.positions.shape[1:])
     positions = np.asarray(found.state.positions, float).reshape(shape)
     for doubling in range(DOUBLINGS + 1):
@@ -275,13 +307,12 @@ def _dynamics(
         )
         steps.add(batch.n_draws * batch.n_replicas, n_frames, stride)
         _refuse_heating(correlations.heating)
-        try:
-            return correlations, dynamic_values(correlations, observables, target, units)
-        except ConvergenceError as error:
-            if doubling == DOUBLINGS:
-                raise ConvergenceError(f"simulation at draws: {error}") from error
-            tell(f"dynamics of {n_frames} frames is too short ({error}): twice as long")
-            n_frames *= 2
+        averages = dynamic_values(correlations, observables, target, units)
+        if not averages.lost or doubling == DOUBLINGS:
+            return correlations, averages
+        why = "; ".join(str(error) for error in averages.lost.values())
+        tell(f"dynamics of {n_frames} frames is too short ({why}): twice as long")
+        n_frames *= 2
     raise AssertionError("unreachable")
 
 

@@ -1,6 +1,6 @@
 """Observables by name from simulations at draws: one value for each simulation, and its variance from frame to frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,16 +9,17 @@ import xarray as xr
 from bayescg.analysis import Check, System, insertion_check, pseudo_values, relative_noise
 from bayescg.analysis._predict import ideal_counts
 from bayescg.data import UnitSystem
-from bayescg.errors import InputError
+from bayescg.errors import BayescgError, ConvergenceError, InputError
 from bayescg.physics import Estimate, Insertion
 from bayescg.physics._compressibility import hypervirial_per_bin
 from bayescg.physics._diffusion import FINITE_SIZE
 from bayescg.physics._draw_dynamics import DrawCorrelations
 from bayescg.physics._draw_equilibration import Equilibrium
 from bayescg.physics._draw_simulation import DrawBatch
-from bayescg.physics._draw_transport import draw_diffusion, draw_viscosity
+from bayescg.physics._draw_transport import DrawTransport, draw_diffusion, draw_viscosity
 from bayescg.study._frame_columns import FrameColumns, waves
 from bayescg.study._observable import Observable, not_finite
+from bayescg.study._predicted_observables import NOT_GIVEN
 from bayescg.study._prediction_target import PredictionTarget
 
 STATIC = (
@@ -57,12 +58,14 @@ class Averages(NamedTuple):
         frame_variance: of instantaneous values [draw simulation *dims].
         notes: sentences.
         checks: whether insertions can be trusted.
+        lost: why, of what could not be had, by name.
     """
 
     values: dict[str, xr.DataArray]
     frame_variance: dict[str, xr.DataArray]
-    notes: tuple[str, ...] = ()
-    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...]
+    checks: tuple[Check, ...]
+    lost: dict[str, BayescgError]
 
 
 def static_values(
@@ -77,17 +80,25 @@ def static_values(
 ) -> Averages:
     """Structure and thermodynamics of every simulation, and averages of functions of a frame.
 
-    Raises:
-        InputError: a function that gave no finite number.
+    Lost are insertions that nearly all overlap, and functions that gave NaN or infinity.
     """
     frames = _Frames(batch, found, target, units, columns)
-    made = {name: frames.of(name) for name in observables if name in STATIC}
-    made |= {name: frames.function(one) for name, one in functions.items()}
+    made: dict[str, tuple[xr.DataArray, xr.DataArray | None]] = {}
+    lost: dict[str, BayescgError] = {}
+    for name in observables:
+        try:
+            if name in functions:
+                made[name] = frames.function(functions[name])
+            elif name in STATIC:
+                made[name] = frames.of(name)
+        except InputError as error:
+            lost[name] = error
     return Averages(
         {name: value for name, (value, _) in made.items()},
         {name: variance for name, (_, variance) in made.items() if variance is not None},
         tuple(frames.notes),
         tuple(frames.checks),
+        lost,
     )
 
 
@@ -187,14 +198,18 @@ class _Frames:
         columns = self.columns.of("chemical-potential", self.found.samples.also)
         unit = self.units.unit("energy")
         factors = self._array("chemical-potential", columns[..., 0].mean(axis=2), None, unit)
-        positive = factors.where(factors.sum("simulation") - factors > 0.0)  # any one left out
+        overlap = factors.notnull() & ~(factors.sum("simulation") - factors > 0.0)  # any one left out
+        positive = factors.where(~overlap.any("simulation"))
         if positive.notnull().all("simulation").mean() < 0.5:
             raise InputError(
                 "chemical-potential: nearly every inserted site overlaps with another one; simulate longer, or use a lower"
                 " density"
             )
         made = pseudo_values(lambda m: -self.thermal * np.log(m), positive)
-        self.checks.append(_insertion_verdict(made, columns))
+        lost = overlap.any("simulation") & factors.notnull().all("simulation")
+        left_out = _left_out(int(lost.sum()), factors.sizes["draw"])
+        self.notes += left_out
+        self.checks.append(_insertion_verdict(made, columns, left_out))
         return made.assign_attrs(factors.attrs)
 
     def _compressibility(self) -> xr.DataArray:
@@ -245,8 +260,21 @@ def _computed(series: np.ndarray, every: int) -> np.ndarray:
     return there if every > 1 and len(there) else np.arange(series.shape[2])
 
 
-def _insertion_verdict(potential: xr.DataArray, columns: np.ndarray) -> Check:
-    """Whether insertion can be trusted at the draw where it is worst, from its columns [draw simulation frame column]."""
+def _left_out(n: int, n_draws: int) -> list[str]:
+    """What is said of draws that have no chemical potential, since the answer itself chose them."""
+    if not n:
+        return []
+    return [
+        f"Chemical potential left out: {n} of {n_draws} draws, where every insertion overlaps but those of one simulation at"
+        " most; they have the highest values, so the mean is too low and the band too narrow."
+    ]
+
+
+def _insertion_verdict(potential: xr.DataArray, columns: np.ndarray, left_out: Sequence[str]) -> Check:
+    """Whether insertion can be trusted at the draw where it is worst, from its columns [draw simulation frame column].
+
+    It can't where draws had to be left out.
+    """
     there = np.flatnonzero(potential.notnull().all("simulation").values)
     mean, square, largest = np.moveaxis(columns[there].reshape(len(there), -1, 3), -1, 0)
     total = mean.sum(axis=1)
@@ -257,7 +285,9 @@ def _insertion_verdict(potential: xr.DataArray, columns: np.ndarray) -> Check:
     effective = float(total[worst] ** 2 / square[worst].sum())
     check = insertion_check(Insertion(known, effective, float(share[worst])))
     told = f"At the worst of {len(there)} draws: {check.sentence[:1].lower()}{check.sentence[1:]}"
-    return check._replace(sentence=told)
+    return check._replace(
+        sentence=" ".join([*left_out, told]), verdict="failed" if left_out else check.verdict
+    )
 
 
 def _array(
@@ -278,14 +308,24 @@ def dynamic_values(
 ) -> Averages:
     """Transport coefficients and the velocity autocorrelation function of every simulation.
 
-    Raises:
-        ConvergenceError: no linear range or plateau.
+    Lost are those without a linear range or plateau.
     """
     thermal, when = units.kT(target.temperature), units.unit("time")
     values: dict[str, xr.DataArray] = {}
     notes: list[str] = []
-    if "diffusion" in observables:
-        found = draw_diffusion(correlations, dim=len(target.box))
+    lost: dict[str, BayescgError] = {}
+
+    def fitted(name: str, fit: Callable[[], DrawTransport]) -> DrawTransport | None:
+        if name not in observables:
+            return None
+        try:
+            return fit()
+        except ConvergenceError as error:
+            lost[name] = error
+            return None
+
+    found = fitted("diffusion", lambda: draw_diffusion(correlations, dim=len(target.box)))
+    if found is not None:
         unit = units.unit("length^2/time")
         values["diffusion"] = _array("diffusion", found.values, None, unit)
         first, last = found.window
@@ -293,8 +333,10 @@ def dynamic_values(
             f"Diffusion: slope of the mean-squared displacement from {first:.3g} to {last:.3g} {when}, one range for all"
             " draws, in the box as it is."
         )
-    if "viscosity" in observables:
-        found = draw_viscosity(correlations, volume=target.volume, thermal_energy=thermal)
+    found = fitted(
+        "viscosity", lambda: draw_viscosity(correlations, volume=target.volume, thermal_energy=thermal)
+    )
+    if found is not None:
         unit = units.unit("pressure*time")
         values["viscosity"] = _array("viscosity", found.values * units.pressure_factor, None, unit)
         first, last = found.window
@@ -312,7 +354,7 @@ def dynamic_values(
         notes.append(note)
         if infinite is not None:
             values["diffusion-infinite"] = infinite
-    return Averages(values, {}, tuple(notes))
+    return Averages(values, {}, tuple(notes), (), lost)
 
 
 def _infinite(
@@ -321,13 +363,13 @@ def _infinite(
     """D + ξ kT/(6π η L), with the viscosity of each draw, or of all together where single ones are too noisy."""
     edge = float(np.min(target.box))
     if np.ptp(target.box) > 1e-6 * edge:
-        return None, "Diffusion in an infinite box is not given: the correction holds for a cube."
+        return None, f"{NOT_GIVEN}the correction holds for a cube."
     whose = "its own viscosity"
     if relative_noise(viscosity) > NOISY:
         viscosity = xr.zeros_like(diffusion) + viscosity.mean("draw")  # in this order: draw comes first
         whose = "the viscosity of all draws together, since those of single ones are noisy"
     if relative_noise(viscosity) > NOISY or not float(viscosity.mean()) > 0.0:
-        return None, "Diffusion in an infinite box is not given: the viscosity is too noisy; simulate longer."
+        return None, f"{NOT_GIVEN}the viscosity is too noisy; simulate longer."
     factor = FINITE_SIZE * units.kT(target.temperature) * units.pressure_factor / (6.0 * np.pi * edge)
 
     def corrected(d: xr.DataArray, eta: xr.DataArray) -> xr.DataArray:

@@ -324,3 +324,29 @@ def test_a_result_is_read_whole(tmp_path):
     read = open_result(tmp_path)
     (tmp_path / "posterior.nc").unlink()
     assert read["coverage"]["coverage"].values.tolist() == [0.5, 0.9]
+
+
+def test_analyses_of_an_earlier_result_are_named_and_not_shown(tmp_path):
+    from bayescg.output import write_analysis
+
+    draws = np.random.default_rng(0).normal(size=(2, 50))
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"stiffness": (("chain", "draw"), draws)})})
+    tree.attrs |= {
+        "title": "A spring",
+        "units": "lj",
+        "temperature": 1.0,
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    tree.to_netcdf(tmp_path / "posterior.nc", engine="netcdf4")
+    told = xr.Dataset(attrs={"title": "What?", "sentences": '["It is 3."]'})
+    write_analysis(told, tmp_path, "other-x")
+    write_report(tree, tmp_path / "report.html")
+    assert "It is 3." in (tmp_path / "report.html").read_text()
+    tree.attrs["created"] = "2026-02-02T00:00:00+00:00"
+    write_report(tree, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert (
+        "It is 3." not in page
+        and "What? (x)" in page
+        and "Made from an earlier result of this folder" in page
+    )

@@ -115,6 +115,17 @@ def test_the_cubic_between_rows_is_the_potential(kind, first, last, unit, tmp_pa
     np.testing.assert_allclose(read_back(path, x), expected, atol=1e-9 * np.abs(expected).max())
 
 
+def test_32_bit_numbers_are_refused(tmp_path):
+    """They would be off in the sixth digit."""
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(InputError, match="bonded table: needs 64-bit numbers") as caught:
+            write_gromacs_bonded_table(tmp_path, jnp.cos, kind="dihedral", units=REAL)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """Two draws of an angle's potential in reduced units at kT* = 2, for 300 K."""

@@ -213,6 +213,13 @@ def test_what_is_missing_or_wrong_ends_in_one_line(small, capsys):
     refused("draw_001", "1 finished runs, expected 2")
     shutil.rmtree(log.parent.parent)
     refused("draw_001", "no finished run", "0:1")
+    manifest = read_manifest(small)
+    with pytest.raises(InputError, match="no finished run of draw_001 .* start the run script again"):
+        find_runs(manifest)
+    with pytest.raises(
+        InputError, match="no finished run of draw_001 .* put the files of its runs into runs/draw_001/run_0"
+    ):
+        find_runs(manifest._replace(plan=None))  # such as an angle's export, which has no script
     table = small / "draw_002" / "system.xml"
     table.write_text(table.read_text().replace("0.85", "0.86", 1) + " ")
     refused(str(table), "has changed since the export", "0:2")

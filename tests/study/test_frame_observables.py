@@ -1,5 +1,7 @@
 """Observables of frames from new simulations: insertion, mean force and a user's own functions against exact averages."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +14,12 @@ from bayescg.data import get_unit_system
 from bayescg.errors import InputError
 from bayescg.physics import HarmonicWell, LennardJones
 from bayescg.study import Observable, simulate_draws
-from bayescg.study._frame_columns import frame_columns
+from bayescg.study._frame_columns import FrameColumn, FrameColumns, frame_columns
 from bayescg.study._mean_force import mean_force_from_simulations
-from bayescg.study._observable import BUILT_IN, told_apart
+from bayescg.study._observable import BUILT_IN, TAKEN, told_apart
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+from bayescg.study._sampling_watch import SamplingWatch
+from bayescg.study._simulated_observables import _Frames
 
 EDGE, CUTOFF, T = 5.0, 2.4, 1.3
 BOX = np.full(3, EDGE)
@@ -32,7 +36,9 @@ WAVE = Observable(
 )
 
 
-def simulate(observables, *, potentials=PAIRS, target=TARGET, n_samples=800, n_replicas=8):
+def simulate(
+    observables, *, potentials=PAIRS, target=TARGET, n_samples=800, n_replicas=8, tell=lambda _: None
+):
     return simulate_draws(
         potentials,
         observables=observables,
@@ -43,6 +49,7 @@ def simulate(observables, *, potentials=PAIRS, target=TARGET, n_samples=800, n_r
         configurations=np.zeros((1, 999, 3)),
         start_box=BOX,
         key=jax.random.key(1),
+        tell=tell,
     )
 
 
@@ -132,7 +139,7 @@ def test_order_parameters_of_a_frame():
     ("function", "at", "match"),
     [
         (lambda x, box: x, None, r"an array of shape \(2, 3\)"),
-        (lambda x, box: "high", None, r"fails on .*is not a valid JAX type"),
+        (lambda x, box: "high", None, r"fails on positions .*class 'str'"),
         (lambda x, box: x[:, 0], np.arange(3.0), r"gives shape \(2,\) of a frame, and `at` has 3 places"),
         (lambda x, box: x[5, 7] @ box, None, r"fails on positions of shape \(2, 3\)"),
         (lambda x, box: jnp.sum(x) * 1j, None, "a real number or a row"),
@@ -157,11 +164,50 @@ def test_a_function_that_is_not_finite_is_named():
     sometimes = Observable(
         name="mine", unit="1", of_frame=lambda x, box: jnp.where(jnp.sin(50.0 * x[0, 0]) > 0.9, jnp.nan, 1.0)
     )
-    key_frames = (
-        r"observable 'mine': its function gives NaN or infinity at (\d+ of 320 frames|the first frame)"
+    first = r"observable 'mine': its function gives NaN or infinity at (\d+ of the first 160 frames|the first frame)"
+    with pytest.raises(InputError, match=first):
+        simulate([sometimes, "energy"], n_samples=20)
+
+
+def test_a_function_that_is_not_finite_late_is_left_out_where_others_remain(monkeypatch):
+    monkeypatch.setattr(SamplingWatch, "_refuse_not_finite", lambda *_: None)
+    finite_at_first = Observable(
+        name="mine", unit="1", of_frame=lambda x, box: jnp.where(jnp.sin(50.0 * x[0, 0]) > 0.6, jnp.nan, 1.0)
     )
-    with pytest.raises(InputError, match=key_frames):
-        simulate([sometimes], n_samples=20)
+    monkeypatch.setattr("bayescg.study._simulate_draws.refuse_not_finite", lambda *_: None)
+    told = []
+    made = simulate([finite_at_first, "energy"], n_samples=20, tell=told.append)
+    assert list(made.values) == ["energy"] and "of 320 frames" in made.lost["mine"]
+    assert (
+        "2 draws, 8 simulations each of 2 sites: at least 600 steps, 1.92e+04 particle-steps in all" in told
+    )
+    with pytest.raises(InputError, match="observable 'mine': .* of 320 frames"):
+        simulate([finite_at_first], n_samples=20)
+
+
+def test_the_time_that_is_left_is_told_once_by_the_second_piece(monkeypatch):
+    clock, told = iter([0.0, 100.0, 130.0]), []
+    monkeypatch.setattr("bayescg.study._sampling_watch.time.perf_counter", lambda: next(clock))
+    watch = SamplingWatch(FrameColumns([]), n_samples=80, functions=[], tell=told.append)
+    for _ in range(3):
+        watch(np.zeros((2, 10, 3, 3)))
+    assert told == ["about 10 min of sampling left"]  # 100 s for ten frames, sixty to come
+
+
+def test_transport_without_a_plateau_leaves_the_rest(monkeypatch):
+    from bayescg.errors import ConvergenceError
+    from bayescg.physics._draw_transport import DrawTransport
+    from bayescg.study import _simulated_observables as own
+
+    def none(*_, **__):
+        raise ConvergenceError("viscosity at draws: no plateau")
+
+    monkeypatch.setattr(own, "draw_viscosity", none)
+    monkeypatch.setattr(own, "draw_diffusion", lambda *_, **__: DrawTransport(np.ones((2, 4)), (1.0, 2.0)))
+    made = own.dynamic_values(None, ["diffusion", "viscosity"], TARGET, get_unit_system("lj"))
+    assert (
+        list(made.values) == ["diffusion"] and str(made.lost["viscosity"]) == "viscosity at draws: no plateau"
+    )
 
 
 def test_names_are_told_apart():
@@ -173,12 +219,52 @@ def test_names_are_told_apart():
         Observable(name=" ", unit="1", of_frame=lambda x, box: box[0])
 
 
+@pytest.mark.parametrize("along", [*TAKEN, " "])
+def test_a_coordinate_that_predictions_use_themselves_is_refused(along):
+    with pytest.raises(
+        InputError, match=f"observable 'mine': along '{along}'; a word expected that is none of draw, "
+    ):
+        Observable(name="mine", unit="1", of_frame=lambda x, box: box, along=along)
+
+
+@pytest.mark.parametrize("at", [[1.0, 1.0], [2.0, 1.0], [0.0, np.nan], [], [[1.0]]])
+def test_places_that_do_not_rise_are_refused(at):
+    with pytest.raises(InputError, match="observable 'mine': `at` .*; a row of rising numbers expected"):
+        Observable(name="mine", unit="1", of_frame=lambda x, box: box, at=np.array(at))
+
+
 def test_insertion_is_refused_where_there_is_nothing_to_insert():
     open_box = TARGET._replace(box=np.full(3, np.inf), distance_edges=None)
     with pytest.raises(InputError, match="offered for pair potentials in a closed box"):
         simulate(["chemical-potential"], target=open_box)
     with pytest.raises(InputError, match="offered for pair potentials in a closed box"):
         simulate(["chemical-potential"], potentials=[HarmonicWell(1.0)])
+
+
+def potentials_of(factors: np.ndarray):
+    """Chemical potentials from Boltzmann factors [draw simulation], one frame each."""
+    columns = FrameColumns([FrameColumn("chemical-potential", lambda x: x, 3)])
+    samples = SimpleNamespace(also=np.stack([factors, factors**2, factors], axis=-1)[:, :, None])
+    found = SimpleNamespace(samples=samples, usable=np.isfinite(factors))
+    frames = _Frames(None, found, TARGET, get_unit_system("lj"), columns)
+    return frames, frames.of("chemical-potential")[0]
+
+
+def test_draws_without_a_chemical_potential_are_told_since_it_chose_them():
+    factors = np.random.default_rng(0).uniform(0.4, 0.6, size=(8, 4))
+    frames, made = potentials_of(factors)
+    assert not frames.notes and "left out" not in frames.checks[0].sentence
+    factors[2, 1:] = 0.0  # only the first simulation has room for a site
+    factors[5] = 0.0
+    factors[6, 0] = np.nan  # failed, which is told elsewhere
+    frames, made = potentials_of(factors)
+    assert np.flatnonzero(made.isnull().any("simulation")).tolist() == [2, 5, 6]
+    assert frames.notes == [
+        "Chemical potential left out: 2 of 8 draws, where every insertion overlaps but those of one simulation at most; they"
+        " have the highest values, so the mean is too low and the band too narrow."
+    ]
+    check = frames.checks[0]
+    assert check.verdict == "failed" and check.sentence.startswith(frames.notes[0])
 
 
 def test_g_that_is_noise_has_no_mean_force():

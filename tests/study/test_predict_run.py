@@ -136,7 +136,7 @@ def test_held_out_values_get_a_z_score_and_coverage(run, tmp_path, predicted):
         f"pressure,,{float(pressure['mean']) + 5.0 * sd:.12g},0\n"
         f"energy,,{float(energy['mean']):.12g},0.01\n"
     )
-    data = predict(run, ["energy", "pressure"], n_draws=N_DRAWS, observed=path)
+    data = predict(str(run), ["energy", "pressure"], n_draws=N_DRAWS, observed=str(path))
     assert of(data, "pressure")["z"].item() == pytest.approx(5.0, rel=1e-6)
     assert of(data, "pressure")["discrepancy_sd"].item() == pytest.approx(np.sqrt(24.0) * sd, rel=1e-6)
     assert of(data, "energy")["discrepancy_sd"].item() == 0.0
@@ -215,11 +215,54 @@ def test_what_a_simulation_could_not_give_is_said(run, monkeypatch):
     def simulated(potentials, *, budget, **_):
         values = xr.DataArray(np.ones((len(potentials), budget.n_replicas)), dims=("draw", "simulation"))
         both = {"diffusion": values, "viscosity": values}
-        return SimulatedDraws(both, {}, True, 10, 1e6, 1.0, ["The viscosity is too noisy."])
+        return SimulatedDraws(
+            both, {}, True, 10, 1e6, 1.0, ["Diffusion in an infinite box is not given: it is too noisy."]
+        )
 
     monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", simulated)
-    with pytest.raises(InputError, match="diffusion-infinite could not be had .* The viscosity is too noisy"):
+    with pytest.raises(InputError, match="diffusion-infinite could not be had: it is too noisy"):
         predict(run, ["diffusion-infinite"], n_draws=N_DRAWS)
+
+
+def test_what_could_not_be_had_is_left_out_where_others_remain(run, monkeypatch):
+    """Of diffusion in an infinite box, of a viscosity without a plateau and of a mean force that is noise a note is left."""
+    rng = np.random.default_rng(1)
+
+    def simulated(potentials, *, target, budget, **_):
+        shape = (len(potentials), budget.n_replicas)
+        r = ("r", (target.distance_edges[1:] + target.distance_edges[:-1]) / 2.0)
+        noise = rng.choice([0.0, 4.0], size=(*shape, len(r[1])))
+        made = {
+            "diffusion": xr.DataArray(
+                rng.normal(size=shape), dims=("draw", "simulation"), attrs={"units": "1"}
+            ),
+            "rdf": xr.DataArray(
+                noise, dims=("draw", "simulation", "r"), coords={"r": r}, attrs={"units": "1"}
+            ),
+        }
+        lost = {"viscosity": "viscosity at draws: no plateau; simulate longer"}
+        return SimulatedDraws(made, {}, True, 10, 1e6, 1.0, [], (), lost)
+
+    monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", simulated)
+    names = ["diffusion-infinite", "diffusion", "viscosity", "potential-of-mean-force"]
+    data = predict(str(run), names, n_sites=64, n_draws=N_DRAWS, n_simulated=4)
+    assert data["observable"].values.tolist() == ["diffusion"]
+    said = json.loads(data.attrs["sentences"])
+    assert said[0].endswith("from 4 draws of the calibrated posterior.") and data.attrs["n_draws"] == 4
+    for name, why in zip(
+        ("diffusion-infinite", "viscosity", "potential-of-mean-force"),
+        (
+            "viscosity at draws: no plateau",
+            "viscosity at draws: no plateau",
+            "potential-of-mean-force: g(r) is no more",
+        ),
+        strict=True,
+    ):
+        assert any(one.startswith(f"Left out: {name}, which could not be had: {why}") for one in said), said
+    with pytest.raises(
+        InputError, match="run: potential-of-mean-force could not be had: .* no more than noise"
+    ):
+        predict(run, ["potential-of-mean-force"], n_sites=64, n_draws=N_DRAWS, n_simulated=4)
 
 
 @pytest.mark.parametrize(
@@ -305,10 +348,11 @@ def test_answers_to_different_questions_lie_side_by_side(run, tmp_path):
     report = (copied / "report.html").read_text()
     for name in ("rdf", "pressure-T1.6"):
         assert f"<h2>What does it predict? ({name})</h2>" in report
-    again = ["predict", str(copied), "pressure", "--name", "rdf", "--draws", "12", "--no-simulation"]
-    assert main(again) == 0  # replaces what was kept as rdf, and its figure of functions goes
+    for name in ("rdf", "pressure"):
+        again = ["predict", str(copied), name, "--name", "mine", "--draws", "12", "--no-simulation"]
+        assert main(again) == 0  # the second replaces the first, and its figure of functions goes
     drawn = {path.name for path in (copied / "figures").iterdir()}
-    assert "prediction_bands-rdf.png" not in drawn and "prediction_parts-rdf.png" in drawn
+    assert "prediction_bands-mine.png" not in drawn and "prediction_parts-mine.png" in drawn
 
 
 def test_names_of_answers():
@@ -322,6 +366,22 @@ def test_names_of_answers():
     for bad in ("", "a/b", "..", "-a", "x" * 81):
         with pytest.raises(InputError, match="at most 80 letters"):
             prediction_name([], name=bad)
+    for taken in (
+        "prior",
+        "pressure",
+        "energy-rdf",
+        "T90",
+        "pressure-T90-N64",
+        "rho0.5-prior",
+        "against-me",
+        "PRIOR",
+    ):
+        with pytest.raises(InputError, match="is one that answers to a question get by themselves"):
+            prediction_name([], name=taken)
+    for free in ("cold", "T90-mine", "my-pressure", "priors", "T"):
+        assert prediction_name([], name=free) == f"predictions-{free}"
+    one, other = (prediction_name([], observed=f"{folder}/measured.csv") for folder in ("a", "b"))
+    assert one != other and prediction_name([], observed=Path("a/measured.csv")) == one
 
 
 def test_the_mean_force_is_that_of_quadrature(run):

@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
+from bayescg.data import Frames, State, Topology, get_unit_system, write_frames
 from bayescg.errors import InputError
 from bayescg.output import figure_prediction_parts, figure_prediction_shares, prediction_table
 from bayescg.physics import LennardJones
-from bayescg.study._observed_values import ObservedValues, read_observed, refuse_unpredicted
+from bayescg.study import Observable
+from bayescg.study._frame_columns import waves
+from bayescg.study._observable import BUILT_IN
+from bayescg.study._observed_frames import observed_in_frames
+from bayescg.study._observed_values import ObservedValues, read_observed, refuse_unpredicted, scorable
 from bayescg.study._predict_by_reweighting import compressibility_notes
 from bayescg.study._prediction_dataset import Coordinates, prediction_dataset
 from bayescg.study._prediction_needs import missing_need, possible_observables
@@ -127,6 +133,134 @@ def test_values_without_any_error_bar_are_named():
     assert any("1 held-out values of diffusion have no error bar" in one for one in said)
 
 
+def curve(*, empty: int, n: int = 12) -> PredictedPart:
+    """g(r) of 20 draws, whose first bins no pair enters."""
+    rng = np.random.default_rng(6)
+    values = 1.0 + 0.1 * rng.normal(size=(20, 1, n)) + 0.01 * rng.normal(size=(20, 4, n))
+    values[..., :empty] = 0.0
+    at = {"r": 0.05 + 0.1 * np.arange(n)}
+    made = xr.DataArray(values, dims=("draw", "simulation", "r"), coords=at, attrs={"units": "1"})
+    return simulated_part("rdf", made, None, "asked", common_seeds=True)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_bins_that_no_pair_can_enter_are_no_hits(held_out):
+    """Four such bins, and one where only the data are empty: that one counts, and fails."""
+    part, z = curve(empty=4), np.random.default_rng(6).normal(size=(20, 1))
+    value = np.where(np.arange(12) < 5, 0.0, 1.0)
+    seen = {"rdf": ObservedValues(part.split["r"].values, value, np.full(12, 0.01), held_out)}
+    data = prediction_dataset([part], seen, coordinates(z), averaged_frames=1.0)
+    assert np.isnan(data["z"].values).tolist() == [True] * 4 + [False] * 8
+    assert np.isfinite(data["discrepancy_sd"].values).tolist() == [False] * 4 + [True] * 8
+    assert data["z"].values[4] < -5.0
+    if held_out:
+        assert data.attrs["n_held_out"] == 8 and data.attrs["coverage_90"] <= 7 / 8
+        said = prediction_sentences(data.assign_attrs(STATE), coordinates(z), logarithmic=[False])
+        assert not any("error bar" in one and "not scored" in one for one in said)
+
+
+def frames(n: int, *, types: tuple[str, ...] = ("A", "A"), trajectory=(), pressure=None) -> Frames:
+    """Two sites somewhere in a box of edge 5."""
+    positions = np.random.default_rng(n).uniform(0.0, 5.0, size=(n, len(types), 3))
+    return Frames(
+        positions, np.full(3, 5.0), Topology(types, np.ones(len(types))), State(1.0), get_unit_system("lj"),
+        pressure=pressure, trajectory=np.asarray(trajectory, int),
+    )  # fmt: skip
+
+
+def held_out(path: Path, given: Frames, *own: Observable, n_sites: int = 2) -> dict[str, ObservedValues]:
+    write_frames(given, path)
+    return observed_in_frames(
+        path, ["pressure", *[one.name for one in own]], {one.name: one for one in own},
+        target=PredictionTarget(1.0, n_sites, np.full(3, 5.0), None, 2.0), units=get_unit_system("lj"), learned=frames(7),
+    )  # fmt: skip
+
+
+HALVES = Observable(
+    name="halves", unit="1", of_frame=lambda x, box: jnp.stack([jnp.mean(x[:, 0] < 2.5), jnp.mean(x[:, 0] < 9.0), 0.0])
+)  # fmt: skip
+
+
+def test_held_out_values_that_never_vary_have_an_unknown_error(tmp_path):
+    """A column that is the same in all frames is not known exactly: z has no value, and the sentences say why."""
+    pressure = np.full(400, 0.3)
+    found = held_out(tmp_path / "others.nc", frames(400, pressure=pressure), HALVES)
+    error = found["halves"].standard_error
+    assert error[0] == pytest.approx(0.5 / np.sqrt(2 * 400), rel=0.3) and np.isnan(error[1:]).all()
+    assert (
+        found["halves"].value[1:].tolist() == [1.0, 0.0] and np.isnan(found["pressure"].standard_error).all()
+    )
+    rng, z = np.random.default_rng(7), np.random.default_rng(8).normal(size=(20, 1))
+    values = np.array([0.5, 0.9, 0.1]) + 0.01 * rng.normal(size=(20, 4, 3))
+    made = xr.DataArray(
+        values, dims=("draw", "simulation", "component"), coords={"component": np.arange(3.0)}, attrs={"units": "1"}
+    )  # fmt: skip
+    part = simulated_part("halves", made, None, "asked", common_seeds=True, long_name="halves")
+    data = prediction_dataset([part], found, coordinates(z), averaged_frames=1.0)
+    assert np.isfinite(data["z"].values).tolist() == [True, False, False] and data.attrs["n_held_out"] == 1
+    said = prediction_sentences(data.assign_attrs(STATE), coordinates(z), logarithmic=[False])
+    assert sum(one.startswith("2 held-out values of halves are the same in all frames") for one in said) == 1
+
+
+def test_errors_of_held_out_frames_know_where_trajectories_end(tmp_path):
+    """Labels 5 and 2, in this order, the pressure a slow wave in each: the ends lie at 100 frames, not at 300."""
+    from bayescg.data import statistical_inefficiency
+
+    labels = np.repeat([5, 2], [100, 300])
+    rng = np.random.default_rng(9)
+    pressure = np.concatenate([np.repeat(rng.normal(size=10), 10), rng.normal(size=300)])
+    found = held_out(tmp_path / "others.nc", frames(400, trajectory=labels, pressure=pressure))["pressure"]
+    right, wrong = (statistical_inefficiency(pressure, lengths=n)[0] for n in ([100, 300], [300, 100]))
+    error = pressure.std(ddof=1) * np.sqrt(np.array([right, wrong]) / 400)
+    assert found.standard_error[0] == pytest.approx(error[0], rel=1e-5) != pytest.approx(error[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_sites", "match"),
+    [
+        (
+            frames(9, pressure=np.arange(9.0)),
+            2,
+            "9 frames are too few for a standard error; give at least 10",
+        ),
+        (
+            frames(20, types=("Xx", "Xx")),
+            2,
+            "sites of types Xx, and the run has A, or in another order; give",
+        ),
+        (frames(20, types=("A", "A", "Xx")), 3, "sites of types A, Xx, and the run has A, "),
+        (frames(20, types=("A",) * 3), 2, "3 sites, and 2 are predicted"),
+    ],
+)
+def test_held_out_frames_of_another_system_or_too_few_are_refused(given, n_sites, match, tmp_path):
+    with pytest.raises(InputError, match=f"others.nc: {match}") as caught:
+        held_out(tmp_path / "others.nc", given, n_sites=n_sites)
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_of_a_larger_system_of_the_same_sites_are_compared(tmp_path):
+    given = frames(20, types=("A",) * 3, pressure=np.arange(20.0))
+    assert held_out(tmp_path / "others.nc", given, n_sites=3)["pressure"].value[0] == pytest.approx(9.5)
+
+
+def test_the_example_of_the_documentation_is_what_it_says(monkeypatch):
+    """It runs as it stands but for the run itself; its density of distances to the nearest neighbour, against numpy."""
+    text = (Path(__file__).parents[2] / "docs" / "propagation.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    asked = []
+    monkeypatch.setattr("bayescg.study.predict", lambda run, names, **_: asked.extend(names))
+    monkeypatch.setattr("bayescg.output.prediction_table", lambda data: "")
+    exec(code, {})
+    own, box = asked[1], np.array([12.0, 13.0, 14.0])
+    x = np.random.default_rng(0).uniform(-20.0, 20.0, size=(60, 3))
+    apart = (x[:, None] - x + box / 2) % box - box / 2
+    nearest = np.sort(np.linalg.norm(apart, axis=-1), axis=1)[:, 1]
+    edges = np.append(own.at - 0.05, own.at[-1] + 0.05)
+    expected = np.histogram(nearest, edges)[0] / 60 / 0.1
+    assert expected.sum() > 0 and own.n_values(60, 3) == len(own.at)
+    np.testing.assert_allclose(own.of_frame(jnp.asarray(x), jnp.asarray(box)), expected, atol=1e-9)
+
+
 def compressibilities(modulus: np.ndarray, noise: float) -> xr.Dataset:
     """1/K of draws with blocks of K's error, as `reweighted_thermodynamics` makes them."""
     from bayescg.analysis._reweighted_scalars import _inverse
@@ -217,6 +351,79 @@ def test_values_without_a_prediction_are_refused_beforehand(given, names, match)
     values = {name: ObservedValues(at, np.ones(n), np.ones(n), True) for name, (at, n) in given.items()}
     with pytest.raises(InputError, match=f"m.csv: .*{match}"):
         refuse_unpredicted(values, names, target, path=Path("m.csv"))
+
+
+OWN = {
+    "wave": Observable(name="wave", unit="1", of_frame=lambda x, box: box[:2], at=np.array([0.5, 1.5])),
+    "extent": Observable(name="extent", unit="1", of_frame=lambda x, box: jnp.ptp(x)),
+    "single": Observable(name="single", unit="1", of_frame=lambda x, box: box[:1], at=np.array([2.0])),
+    "bond-order": BUILT_IN["bond-order"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "match"),
+    [
+        ("structure-factor", 1e5, "structure-factor: no predicted value at 100000"),
+        ("potential-of-mean-force", 7.0, "potential-of-mean-force: no predicted value at 7"),
+        ("bond-order", 2.0, "bond-order: no predicted value at 2; predicted ones lie from 0.01 to 0.99"),
+        ("wave", 9.0, "wave: no predicted value at 9"),
+        ("wave", np.nan, "wave: a function needs the place"),
+        ("extent", 0.0, "extent: a function needs the place of each value in `at`, a single number none"),
+        ("single", 2.1, "single: no predicted value at 2.1; the only predicted one lies at 2"),
+    ],
+)
+def test_places_of_every_known_grid_are_checked_beforehand(name, at, match):
+    target = PredictionTarget(1.0, 40, np.full(3, 5.0), np.linspace(0.0, 2.5, 11), 2.5)
+    one = np.ones(1)
+    with pytest.raises(InputError, match=f"m.csv: {match}"):
+        refuse_unpredicted(
+            {name: ObservedValues(at * one, one, one, True)},
+            [name],
+            target,
+            path=Path("m.csv"),
+            functions=OWN,
+        )
+
+
+def test_known_places_are_taken():
+    target = PredictionTarget(1.0, 40, np.full(3, 5.0), np.linspace(0.0, 2.5, 11), 2.5)
+    places = {
+        "structure-factor": waves(target).k[2],
+        "bond-order": 0.33,
+        "wave": 1.5,
+        "extent": np.nan,
+        "single": 2.0,
+    }
+    given = {name: ObservedValues(np.array([at]), *np.ones((2, 1)), True) for name, at in places.items()}
+    refuse_unpredicted(given, list(given), target, path=Path("m.csv"), functions=OWN)
+
+
+def test_values_of_a_mean_force_where_there_is_none_are_not_scored():
+    """Of four, two lie in bins that noise left; a single bin that is left takes no other bin's value."""
+    target = PredictionTarget(1.0, 40, np.full(3, 5.0), np.linspace(0.0, 2.5, 11), 2.5)
+    at, name = np.array([0.4, 1.1, 1.6, 2.4]), "potential-of-mean-force"
+    given = {name: ObservedValues(at, at, at, True), "energy": ObservedValues(NONE, at[:1], at[:1], True)}
+    kept, notes = scorable(given, {name: np.array([1.125, 1.375, 1.625]), "energy": NONE}, target)
+    assert kept[name].at.tolist() == [1.125, 1.625] and kept[name].value.tolist() == [1.1, 1.6]
+    assert notes == [f"Not scored: 2 of 4 observed values of {name}, at places where it is not predicted."]
+    kept, notes = scorable(given, {name: np.array([1.125])}, target)
+    assert kept[name].value.tolist() == [1.1] and notes[0].startswith("Not scored: 3 of 4")
+    assert kept["energy"] is given["energy"]
+    times = {
+        "velocity-autocorrelation": ObservedValues(np.array([0.0, 0.21, 9.0]), np.ones(3), np.ones(3), True)
+    }
+    kept, notes = scorable(times, {"velocity-autocorrelation": 0.1 * np.arange(5.0)}, target)
+    np.testing.assert_allclose(kept["velocity-autocorrelation"].at, [0.0, 0.2])
+    assert notes[0].startswith("Not scored: 1 of 3")
+
+
+def test_an_infinite_box_has_a_correction_for_a_cube_only():
+    pair = LennardJones(1.0, 1.0, cutoff=2.4)
+    target = PredictionTarget(1.0, 40, np.array([5.0, 5.0, 6.0]), None, 2.4)
+    assert "needs a cube" in missing_need("diffusion-infinite", pair, target)
+    assert missing_need("viscosity", pair, target) is None
+    assert missing_need("diffusion-infinite", pair, target._replace(box=np.full(3, 5.0))) is None
 
 
 @pytest.mark.parametrize(
