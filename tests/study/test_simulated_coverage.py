@@ -26,7 +26,7 @@ EPSILON, SIGMA, CUTOFF = 0.238, 3.405, 6.0
 FITTED = (144.0, 0.0177)  # temperature [K] and density [1/Å³]
 PREDICTED = (180.0, 0.0152)
 TIME_STEP, FRICTION = 12.0, 0.0005
-N_REPEATS, N_FRAMES, N_DRAWS, N_REPLICAS, LEVEL = 50, 60, 12, 4, 0.9
+N_REPEATS, N_FRAMES, N_DRAWS, N_REPLICAS, LEVELS = 50, 60, 12, 4, (0.5, 0.9)
 OBSERVABLES = ("pressure", "diffusion")
 
 
@@ -117,28 +117,26 @@ def test_bands_of_pressure_and_diffusion_hold_the_truth_at_their_level():
     truth = predicted([argon()], 48, jax.random.key(1), 240)
     exact = {name: truth.values[name].values.mean() for name in OBSERVABLES}
     error = {name: truth.values[name].values.std(ddof=1) / np.sqrt(48) for name in OBSERVABLES}
-    held, spread, scores, made = ({name: [] for name in OBSERVABLES} for _ in range(4))
-    quantile = stats.t.ppf(0.5 + 0.5 * LEVEL, N_DRAWS - 1)
+    spread, scores, made = ({name: [] for name in OBSERVABLES} for _ in range(3))
     for repeat, draws in enumerate(posteriors(N_DRAWS)):
         done = predicted(draws, N_REPLICAS, jax.random.key(100 + repeat), 40)
         for name in OBSERVABLES:
             split = simulated_split(done.values[name], common_seeds=done.common_seeds)
             budget = error_budget(split)
             off = float(budget["mean"]) - exact[name]
-            held[name].append(abs(off) < quantile * np.hypot(float(budget["total_sd"]), error[name]))
             spread[name].append(float(budget["total_sd"]))
             made[name].append(float(split["parametric_sd"]))
-            scores[name].append(off / float(budget["total_sd"]))
+            scores[name].append(off / np.hypot(float(budget["total_sd"]), error[name]))
     assert len(scores["pressure"]) == N_REPEATS
     for name in OBSERVABLES:
-        coverage, scatter = np.mean(held[name]), np.sqrt(LEVEL * (1.0 - LEVEL) / N_REPEATS)
-        rms = np.sqrt(np.mean(np.square(scores[name])))
         print(
-            f"{name}: {coverage:.2f} ± {scatter:.2f} at {LEVEL}; truth {exact[name]:.4g} ± {error[name]:.2g},"
-            f" median band sd {np.median(spread[name]):.2g} (parameters {np.median(made[name]):.2g}),"
-            f" mean z {np.mean(scores[name]):+.2f}, rms z {rms:.2f}"
+            f"{name}: truth {exact[name]:.4g} ± {error[name]:.2g}, median band sd {np.median(spread[name]):.2g}"
+            f" (parameters {np.median(made[name]):.2g}), mean z {np.mean(scores[name]):+.2f}"
         )
-        assert abs(coverage - LEVEL) < 3.0 * scatter
-        # bands too wide pass the bound above, which is past 1; Student's t of 11 degrees of freedom has 1.10 ± 0.13
-        assert 0.7 < rms < 1.5
+        for level in LEVELS:
+            held = np.abs(scores[name]) < stats.t.ppf(0.5 + 0.5 * level, N_DRAWS - 1)
+            scatter = np.sqrt(level * (1.0 - level) / N_REPEATS)
+            print(f"  {np.mean(held):.2f} ± {scatter:.2f} at {level}")
+            # the upper bound at 0.5 is what bands too wide would pass; at 0.9 it is past 1
+            assert abs(np.mean(held) - level) < 3.0 * scatter, (name, level)
         assert error[name] < 0.4 * np.median(spread[name])
