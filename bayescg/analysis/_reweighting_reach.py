@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayescg.analysis._verdicts import reweighting_khat
+from bayescg.data import statistical_inefficiency
 from bayescg.physics import ReferenceBank
 
 LEAST_EFFECTIVE = 100.0
@@ -142,3 +143,34 @@ def variance_terms(
     square = np.sum(terms**2, axis=1)
     counted = np.sum(terms, axis=1) ** 2 / np.where(square > 0.0, square, np.inf)
     return float(counted.min()) * reach.independent
+
+
+def variance_terms_of_frames(deviations: Float[np.ndarray, "draw trajectory frame"]) -> float:
+    """Effective independent terms of a variance of simulated frames, over all draws: (Σ t)²/Σ t², t = (X − ⟨X⟩)².
+
+    Normal deviations have a third of their number. Few say that rare frames make the variance: the scatter between
+    simulations then hides what most of them have not seen. Frames of one trajectory count by the inefficiency of t. Draws
+    simulated with the same random numbers count as the independent ones that their mean of t is as quiet as,
+    D = ⟨Var t⟩/Var⟨t⟩.
+
+    Args:
+        deviations: X − ⟨X⟩ of every frame.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> normal, rare = rng.normal(size=(4, 8, 250)), rng.standard_t(2.5, size=(4, 8, 250))
+        >>> variance_terms_of_frames(normal) > 1500.0 > 300.0 > variance_terms_of_frames(rare)
+        True
+        >>> one, same = normal[:1], np.repeat(normal[:1], 4, axis=0)
+        >>> round(variance_terms_of_frames(one) / variance_terms_of_frames(same), 3)
+        1.0
+    """
+    t = np.asarray(deviations) ** 2
+    square = float(np.sum(t**2))
+    if square == 0.0:  # nothing varies, as in an ideal gas
+        return float(t.size)
+    of_mean = float(np.var(t.mean(axis=0)))
+    independent = 1.0 if of_mean == 0.0 else np.clip(np.var(t, axis=(1, 2)).mean() / of_mean, 1.0, len(t))
+    lengths = [t.shape[2]] * (t.shape[0] * t.shape[1])
+    inefficiency = float(statistical_inefficiency(t.reshape(-1), lengths=lengths)[0])
+    return float(np.sum(t)) ** 2 / square / inefficiency * float(independent) / len(t)

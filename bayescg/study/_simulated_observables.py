@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayescg.analysis import Check, System, insertion_check, pseudo_values, relative_noise
 from bayescg.analysis._predict import ideal_counts
+from bayescg.analysis._reweighting_reach import LEAST_TERMS, variance_terms_of_frames
 from bayescg.data import UnitSystem
 from bayescg.errors import BayescgError, ConvergenceError, InputError
 from bayescg.physics import Estimate, Insertion
@@ -183,6 +184,7 @@ class _Frames:
         """d/2 + β² Var(U)/N with the variance about the draw's own mean over all its replicas."""
         energy = self.batch.energies(self.found.samples)
         energy = energy - energy.mean(axis=(1, 2), keepdims=True)
+        self._count_terms("heat capacity", "energy", energy)
         moments = [self._array("heat-capacity", (energy**k).mean(axis=2), None, "1") for k in (1, 2)]
         scale = 1.0 / (self.thermal**2 * self.target.n_sites)
         kinetic = 0.5 * len(self.target.box)
@@ -224,6 +226,7 @@ class _Frames:
         hypervirial = np.einsum("djsb,db->djs", self.found.samples.statistics[2], per_bin)
         virial = self._virial()
         shift = virial.mean(axis=(1, 2), keepdims=True)
+        self._count_terms("compressibility", "virial", virial - shift)
         unit = units.unit("1/pressure")
         parts = [
             self._array("compressibility", v.mean(axis=2), None, unit)
@@ -246,6 +249,18 @@ class _Frames:
             )
         made = pseudo_values(lambda *means: 1.0 / modulus(*means), *parts)
         return made.assign_attrs(parts[0].attrs)
+
+    def _count_terms(self, name: str, what: str, deviations: np.ndarray) -> None:
+        """Says so where the variance of a statistic hangs on few frames of all simulations [draw replica frame]."""
+        kept = deviations[:, self.found.usable.all(axis=0)]
+        if not kept.size:
+            return
+        terms = variance_terms_of_frames(kept)
+        if terms < LEAST_TERMS:
+            self.notes.append(
+                f"The error bar of the {name} may be far too small: the variance of the {what} hangs on {terms:.0f} effective"
+                f" frames of {kept.size} at all draws, {LEAST_TERMS:.0f} are needed; simulate longer."
+            )
 
     def _array(
         self, name: str, values: np.ndarray, along: tuple[str, np.ndarray, str] | None, unit: str

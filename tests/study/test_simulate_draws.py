@@ -54,7 +54,7 @@ def simulate(potentials, target, limits, observables, *, known=None, **more):
 
 
 def two_particles(epsilon, sigma, edge, temperature):
-    """Energy per site, pressure, heat capacity and bulk modulus of two particles in a periodic cube, cutoff at half of it."""
+    """Averages of two particles in a periodic cube, cutoff at half of it: energy per site, pressure, heat capacity, 1/K."""
     beta, volume = 1.0 / temperature, edge**3
 
     def lj(r):
@@ -73,10 +73,12 @@ def two_particles(epsilon, sigma, edge, temperature):
 
     z = inside(lambda r: 1.0) + volume - 4.0 / 3.0 * np.pi * CUTOFF**3
     energy, square, virial = (inside(f) / z for f in (u, lambda r: u(r) ** 2, w))
+    modulus = temperature * volume * (1.0 / volume**2 + 1.0 / z**2)  # P = kT d ln(V z)/dV, and dz/dV = 1
     return {
         "energy": energy / 2.0,
         "pressure": (2.0 * temperature + virial / 3.0) / volume,
         "heat-capacity": 1.5 + beta**2 * (square - energy**2) / 2.0,
+        "compressibility": 1.0 / modulus,
     }
 
 
@@ -143,6 +145,24 @@ def test_pair_distances_of_two_particles_follow_boltzmann(pairs):
     assert np.sqrt(np.mean(t**2)) < 2.0 and np.median(error[seen] / truth[seen]) < 0.08
     assert done.values["structure-factor"].dims == ("draw", "simulation", "k")
     assert done.values["rdf"]["r"].attrs["units"] == "sigma" and done.values["rdf"].attrs["units"] == "1"
+
+
+def test_compressibility_of_two_large_particles_is_exact_within_its_error():
+    """Particles that fill most of the box, so that the virial's variance does not hang on rare contacts."""
+    exact = two_particles(1.0, 2.2, 4.8, 1.2)["compressibility"]
+    limits = budget(32, 800, stride=60)
+    done = simulate([LennardJones(1.0, 2.2, cutoff=CUTOFF)], fluid(2, 4.8, 1.2), limits, ["compressibility"])
+    values = done.values["compressibility"].values[0]
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(values.mean() - exact) < stats.t.ppf(1.0 - 5e-4, len(values) - 1) * error
+    assert error < 0.1 * exact < 0.7 * abs(exact - 4.8**3 / 2.4)  # far from that of an ideal gas
+    assert not any("error bar of the compressibility" in note for note in done.notes)
+
+
+def test_compressibility_that_hangs_on_rare_contacts_says_so():
+    limits = budget(32, 800, stride=60)
+    done = simulate([LennardJones(1.0, 1.0, cutoff=CUTOFF)], fluid(2, 4.8, 1.2), limits, ["compressibility"])
+    assert any("error bar of the compressibility may be far too small" in note for note in done.notes)
 
 
 # --- an ideal gas ---
