@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--buffer", type=_count_or_none, default=0, metavar="N", help="frames beside a block left out too (0)"
     )
+    compare.add_argument(
+        "--evidence",
+        action="store_true",
+        help="of frames: add log evidence and Bayes factors, which correlated frames are refused",
+    )
 
     sbc = commands.add_parser(
         "sbc",
@@ -188,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--engine",
         "--format",
-        choices=["lammps", "openmm", "gromacs", "hoomd"],
+        choices=["lammps", "openmm", "gromacs", "hoomd", "ase"],
         default="lammps",
         help="engine (default: lammps); GROMACS from 2020 on reads Lennard-Jones and angles only",
     )
@@ -207,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which draws, of those that the run holds (default: posterior)",
     )
     export.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/ENGINE, or OUT/lammps_ENSEMBLE)"
+        "--to", type=Path, metavar="FOLDER", help="new folder (default: OUT/ENGINE, or OUT/ENGINE_ENSEMBLE)"
     )
     export.add_argument(
         "--steps",
@@ -226,7 +231,8 @@ def _parser() -> argparse.ArgumentParser:
         "--kelvin",
         type=float,
         metavar="T",
-        help="for a potential of an angle in reduced units: the temperature that the study's stands for",
+        help="of an angle in reduced units: the temperature that the study's stands for; of labelled configurations: the"
+        " temperature of the run script (300)",
     )
 
     collect = commands.add_parser(

@@ -136,7 +136,7 @@ def _compare(options: argparse.Namespace) -> int:
         refuse_used_folder(options.output)
     table = compare_runs(
         options.runs, method=options.method, score=options.score, n_blocks=options.blocks,
-        buffer=options.buffer, tell=_tell,
+        buffer=options.buffer, evidence=options.evidence, tell=_tell,
     )  # fmt: skip
     print(comparison_table(table))
     if options.output is not None:
@@ -256,19 +256,13 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _export_labelled(options: argparse.Namespace, folder: Path) -> int:
-    from bayescg.output import export_lammps_potentials
-    from bayescg.study import stored_potentials
+    from bayescg.study import export_labelled
 
-    if options.engine != "lammps":
-        raise InputError(
-            f"{options.output}: potentials inferred from labelled configurations are exported for LAMMPS only; leave --engine"
-            " out, or run them in ASE with PosteriorCalculator"
-        )
-    draws = stored_potentials(options.output, options.draws, ensemble=options.ensemble)
-    own = draws.units.name
-    units = options.units or (own if own in ("lj", "metal") else "real")
-    files = export_lammps_potentials(draws, folder, units=units)
-    return _told_export(len(files), folder, draws.n_draws, f"LAMMPS' units {units}", draws.posterior)
+    done = export_labelled(
+        options.output, folder, engine=options.engine, n_draws=options.draws, units=options.units,
+        ensemble=options.ensemble, steps=options.steps, repeats=options.repeats, kelvin=options.kelvin, tell=_tell,
+    )  # fmt: skip
+    return _told_export(len(done.files), folder, done.n_draws, done.units, done.calibration)
 
 
 def _told_export(n_files: int, folder: Path, n_draws: int, units: str, calibration: str) -> int:

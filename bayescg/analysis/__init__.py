@@ -1,6 +1,8 @@
 """What the posterior means: identifiability, predictions, checks, the statement in words."""
 
 from bayescg.analysis._identifiability import Identifiability as Identifiability
+from bayescg.analysis._identifiability import FisherSpectrum as FisherSpectrum
+from bayescg.analysis._identifiability import fisher_spectrum as fisher_spectrum
 from bayescg.analysis._identifiability import identifiability as identifiability
 from bayescg.analysis._predict import StructurePrediction as StructurePrediction
 from bayescg.analysis._predict import System as System
@@ -75,6 +77,8 @@ from bayescg.analysis._optimal_design import Design as Design
 from bayescg.analysis._optimal_design import determinant_gains as determinant_gains
 from bayescg.analysis._optimal_design import observable_information as observable_information
 from bayescg.analysis._optimal_design import optimal_design as optimal_design
+from bayescg.analysis._state_design import StateInformation as StateInformation
+from bayescg.analysis._state_design import state_information as state_information
 from bayescg.analysis._manifold_boundary import End as End
 from bayescg.analysis._manifold import Manifold as Manifold
 from bayescg.analysis._manifold_boundary import ManifoldBoundary as ManifoldBoundary
@@ -152,6 +156,9 @@ from bayescg.analysis._reweighted_means import common_seed_means as common_seed_
 from bayescg.analysis._reweighted_means import difference_error as difference_error
 from bayescg.analysis._reweighted_means import monte_carlo_covariance as monte_carlo_covariance
 from bayescg.analysis._reweighted_means import reweighted_means as reweighted_means
+from bayescg.analysis._reweighted_slopes import frame_rdf as frame_rdf
+from bayescg.analysis._reweighted_slopes import reweighted_slopes as reweighted_slopes
+from bayescg.analysis._thermodynamic_slopes import thermodynamic_slopes as thermodynamic_slopes
 from bayescg.analysis._common_noise_split import common_noise_split as common_noise_split
 from bayescg.analysis._variance_shares import share_sentence as share_sentence
 from bayescg.analysis._variance_shares import variance_shares as variance_shares

@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from bayescg.analysis._identifiability import Identifiability
+from bayescg.analysis._identifiability import FisherSpectrum, Identifiability, fisher_spectrum
 from bayescg.analysis._information_gain import gaussian_information_gain, marginal_information_gain
 from bayescg.analysis._manifold_boundary import ManifoldBoundary
-from bayescg.analysis._monomials import logarithmic_coordinates
+from bayescg.analysis._monomials import logarithmic_coordinates, participation
 from bayescg.analysis._null_space import NullSpace, null_space
 from bayescg.analysis._parameter_verdicts import (
     CombinationVerdict,
@@ -71,6 +71,8 @@ class Determination(NamedTuple):
         total_gain: of all together, both taken as normal [nats].
         sensitivity: to the powers of prior and likelihood.
         structure: what no such data tell.
+        participation: share of each parameter in each combination [combination parameter].
+        fisher: eigenvalues and eigenvectors of the observed Fisher information, without the prior.
     """
 
     parameters: tuple[ParameterVerdict, ...]
@@ -80,6 +82,8 @@ class Determination(NamedTuple):
     total_gain: float
     sensitivity: PowerScaling
     structure: NullSpace
+    participation: Float[np.ndarray, "combination parameter"]
+    fisher: FisherSpectrum
 
 
 def determination(inference: Inference) -> Determination:
@@ -133,6 +137,8 @@ def determination(inference: Inference) -> Determination:
         ),
         power_scaling(draws, log_prior, log_likelihood),
         structure,
+        participation(along),
+        fisher_spectrum(inference.spectrum, precision),
     )  # fmt: skip
 
 
@@ -160,15 +166,33 @@ def determination_sentences(found: Determination, boundary: ManifoldBoundary | N
             f"More than 5 % of the draws of {', '.join(beyond)} lie beyond the prior's central 99 %: the data push to"
             " its edge; look at the prior again."
         )
+    if len(found.parameters) > 1:
+        sentences.append(_fisher_sentence(found))
     if boundary is not None:
         sentences.append(f"Along the softest direction: {boundary.words}.")
     return sentences
 
 
+def _fisher_sentence(found: Determination) -> str:
+    """The two ends of the Fisher spectrum, and which parameter takes most part in them."""
+    shares = participation(found.fisher.eigenvector)
+    ends = []
+    for k in (0, -1):
+        most = int(np.argmax(shares[k]))
+        name = f"{100.0 * shares[k, most]:.3g} % {found.parameters[most].name}"
+        ends.append((f"{found.fisher.eigenvalue[k]:.3g}", name))
+    (largest, stiff), (smallest, soft) = ends
+    return (
+        f"Eigenvalues of the observed Fisher information per frame go from {largest} to {smallest}; by participation the stiffest"
+        f" direction is {stiff}, the softest {soft}."
+    )
+
+
 def determination_dataset(found: Determination, boundary: ManifoldBoundary | None = None) -> xr.Dataset:
     """All of it as arrays, to be stored.
 
-    Dimensions: `parameter`, `combination`, `profile` (parameters first, then combinations), `point`, `side`.
+    Dimensions: `parameter`, `combination`, `profile` (parameters first, then combinations), `point`, `side`,
+    `fisher_direction` (eigenvectors of the observed Fisher information, largest eigenvalue first).
     """
     own, combined = found.profiles
     places = {verdict.name: i for i, verdict in enumerate(found.parameters)}
@@ -191,6 +215,14 @@ def determination_dataset(found: Determination, boundary: ManifoldBoundary | Non
         "combination_contraction": (combination, [v.contraction for v in found.combinations]),
         "combination_spread": (combination, [v.spread for v in found.combinations]),
         "exponent": (("combination", "parameter"), exponents),
+        "participation": (
+            ("combination", "parameter"), found.participation, {"long_name": "share of a parameter in a combination"}
+        ),
+        "fisher_eigenvalue": (("fisher_direction",), found.fisher.eigenvalue, {"units": "1/frame"}),
+        "fisher_participation": (
+            ("fisher_direction", "parameter"), participation(found.fisher.eigenvector),
+            {"long_name": "share of a parameter in an eigenvector of the observed Fisher information"},
+        ),
         "grid": (("profile", "point"), _joined(own.grid, combined.grid)),
         "profile_log_density": (("profile", "point"), _joined(own.log_density, combined.log_density)),
         "profile_log_likelihood": (
@@ -204,7 +236,7 @@ def determination_dataset(found: Determination, boundary: ManifoldBoundary | Non
         ),
         "bank_ended": (sides, np.concatenate([own.bank_ended, combined.bank_ended])),
         "converged": (sides, np.concatenate([own.converged, combined.converged])),
-    }
+    }  # fmt: skip
     texts = [verdict.combination.text for verdict in found.combinations]
     data = xr.Dataset(
         variables,

@@ -45,6 +45,49 @@ class Identifiability(NamedTuple):
         return float(np.sum(self.contraction))
 
 
+class FisherSpectrum(NamedTuple):
+    """Eigenvalues and eigenvectors of the observed Fisher information per frame, without the prior; largest first.
+
+    Attributes:
+        eigenvalue: per frame, or per configuration [direction].
+        eigenvector: unit length in the unconstrained coordinates [direction coordinate].
+
+    Example:
+        >>> FisherSpectrum(np.array([100.0, 1.0]), np.eye(2)).eigenvector[0].tolist()
+        [1.0, 0.0]
+    """
+
+    eigenvalue: np.ndarray
+    eigenvector: np.ndarray
+
+
+def fisher_spectrum(
+    found: Identifiability, prior_precision: Float[np.ndarray, "coordinate coordinate"]
+) -> FisherSpectrum:
+    """The observed Fisher information F per frame that a spectrum relative to the prior holds, in its own eigenvectors.
+
+    F is the curvature of the log likelihood at the best fit. Where the form reproduces the data it is that of
+    `frame_information`; where it does not, and bends in its parameters, the misfit adds to it. With F v = μ Λ v and
+    c = Λv it is F = Σ (vᵀFv) c cᵀ / (vᵀc)². Of logarithms of parameters its eigenvectors are combinations of relative
+    errors; where coordinates have different units they mean little, and only those relative to the prior are to be read.
+
+    Args:
+        found: the spectrum.
+        prior_precision: Λ that it is relative to.
+
+    Example:
+        >>> relative, one = np.array([4.0, 1.0]), np.ones(2)
+        >>> found = Identifiability(np.array([1.0, 9.0]), relative, relative / (1 + relative), np.eye(2), one, one)
+        >>> fisher_spectrum(found, np.diag([0.25, 9.0])).eigenvalue.round(9).tolist()  # of diag(1, 9)
+        [9.0, 1.0]
+    """
+    against = found.directions @ np.asarray(prior_precision)
+    along = np.einsum("dc,dc->d", found.directions, against)
+    scaled = against / along[:, None]
+    values, vectors = np.linalg.eigh(scaled.T @ (found.fisher_eigenvalue[:, None] * scaled))
+    return FisherSpectrum(np.maximum(values[::-1], 0.0), vectors.T[::-1])
+
+
 def identifiability(
     calibration: Calibration,
     scores: np.ndarray,

@@ -100,8 +100,8 @@ def optimal_design(
 
     Args:
         precision: P, inverse covariance of the posterior so far (the calibrated one, where frames are correlated).
-        information: I_c of every candidate: frames at a state point times information per frame, a configuration's
-            Jacobian, or an observable's gradient and noise.
+        information: I_c of every candidate: frames of a state point (`state_information`), labels of a configuration
+            (`configuration_information`), or a measured observable (`observable_information`).
         names: of the candidates.
         quantity: c, derivative of the quantity of interest by the coordinates.
         steps: how many to choose.

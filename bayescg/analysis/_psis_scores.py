@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from bayescg.analysis._scores import INDEPENDENT, KINDS, PredictiveScores, score_inefficiency
+from bayescg.analysis._scores import KINDS, PredictiveScores, long_run_of
+from bayescg.data import frame_independence
 from bayescg.errors import InputError
 from bayescg.physics import SufficientStatistics
 
@@ -103,12 +104,12 @@ def frame_scores(
     frame itself: too high by about g per direction, while every k̂ looks healthy.
 
     Args:
-        statistics: the frames; their largest statistical inefficiency decides.
+        statistics: the frames; `data.frame_independence` decides.
         log_likelihood: log p(x_i | θ) at each draw.
         allow_correlated: give the number all the same, with a warning in it.
 
     Raises:
-        InputError: frames with g_max of 1.2 or more, unless they are allowed.
+        InputError: frames that are correlated beyond chance, unless they are allowed.
 
     Example:
         >>> x = np.repeat(np.random.default_rng(0).normal(size=(200, 1)), 5, axis=0)  # five copies of each
@@ -119,15 +120,16 @@ def frame_scores(
         ...
         bayescg.errors.InputError: per-frame scores: ... blocks ...
     """
-    g = score_inefficiency(statistics)
+    found = frame_independence(long_run_of(statistics))
     words = (
-        f"per-frame scores: the frames are correlated, g_max = {g:.1f} (1.2 at most), so a left-out frame's"
-        " neighbours tell what it holds and overfitting is rewarded; leave out blocks of at least 4 g frames"
+        f"per-frame scores: the frames are correlated, g_max = {found.inefficiency:.1f} (by chance at most"
+        f" {found.limit:.1f}), so a left-out frame's neighbours tell what it holds and overfitting is rewarded; leave"
+        " out blocks of at least 4 g frames"
     )
-    if g >= INDEPENDENT and not allow_correlated:
+    if not found.independent and not allow_correlated:
         raise InputError(words)
     n = statistics.n_frames
     scores = psis_scores(
         log_likelihood, kind="single frames", n_frames=np.ones(n, int), first_frame=np.arange(n)
     )
-    return scores._replace(warning=words) if g >= INDEPENDENT else scores
+    return scores if found.independent else scores._replace(warning=words)

@@ -6,12 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayescg.data import long_run_covariance
+from bayescg.data import LongRunCovariance, long_run_covariance
 from bayescg.errors import InputError
 from bayescg.physics import SufficientStatistics
 
-INDEPENDENT = 1.2
-"""Largest statistical inefficiency of frames that may be left out one by one."""
 BLOCK_INEFFICIENCIES = 4.0
 """Shortest block, in statistical inefficiencies."""
 LEAST_BLOCKS = 4
@@ -82,15 +80,24 @@ def score_inefficiency(statistics: SufficientStatistics) -> float:
         >>> noise = np.random.default_rng(0).normal(size=(4000, 2))
         >>> zeros = np.zeros((4000, 0))
         >>> frames = SufficientStatistics(noise, zeros, zeros, np.zeros(4000, int))
-        >>> score_inefficiency(frames) < INDEPENDENT
+        >>> score_inefficiency(frames) < 1.2
         True
+    """
+    return float(np.max(long_run_of(statistics).inefficiency))
+
+
+def long_run_of(statistics: SufficientStatistics) -> LongRunCovariance:
+    """Long-run covariance of the features that vary.
+
+    Raises:
+        InputError: none does.
     """
     varying = statistics.features[:, statistics.features.std(axis=0) > 0.0]
     if not varying.size:
         raise InputError(
             "predictive scores: no feature varies from frame to frame, so no frame says anything"
         )
-    return float(np.max(long_run_covariance(varying, lengths=statistics.trajectory_lengths()).inefficiency))
+    return long_run_covariance(varying, lengths=statistics.trajectory_lengths())
 
 
 def block_edges(

@@ -8,6 +8,7 @@ from arviz_stats.base import array_stats
 
 from bayescg.analysis._identifiability import Identifiability
 from bayescg.inference import (
+    BankExchange,
     FitResult,
     LabelFit,
     LaplaceDraws,
@@ -20,6 +21,8 @@ from bayescg.physics import ReferenceBank
 PASSED, FAILED, NOT_TESTED = "passed", "failed", "not tested"
 FEWEST_BLOCKS = 20
 """Blocks below which resampled widths are off by a fifth or more."""
+LEAST_ACCEPTED = 0.05
+"""Share of accepted proposals below which a random walk hardly moves."""
 
 
 class Check(NamedTuple):
@@ -52,7 +55,8 @@ def sampler_checks(fit: FitResult | LabelFit) -> list[Check]:
     """R̂ and effective sample size of the draws, and what can go wrong with their sampler alone.
 
     That is divergences, how far Laplace's approximation can be trusted, the predicted bias of a stochastic-gradient step
-    against its tolerance, or the number of blocks that were resampled.
+    against its tolerance, the number of blocks that were resampled, a temperature other than the posterior's, or
+    proposals that are hardly ever accepted.
 
     Args:
         fit: the inference's outcome.
@@ -91,6 +95,10 @@ def _own_check(fit: FitResult | LabelFit) -> Check:
             return _step_check(fit.sampler, fit.step_choice)
         if fit.resampled is not None:
             return _blocks_check(fit.sampler, fit.resampled)
+        if fit.posterior_temperature is not None:
+            return _temperature_check(fit.sampler, fit.posterior_temperature)
+        if fit.sampler == BankExchange.name:
+            return _exchange_check(fit)
         if fit.sampler == LaplaceDraws.name:
             return _laplace_check(fit)
     return _divergence_check(fit)
@@ -117,6 +125,24 @@ def _blocks_check(sampler: str, blocks: ResampledBlocks) -> Check:
     )
     return _check("resampled blocks", blocks.n_blocks >= FEWEST_BLOCKS, blocks.n_blocks, FEWEST_BLOCKS, f"{told}.",
                   f"{told}; so few blocks say little about widths: use a longer trajectory.")  # fmt: skip
+
+
+def _temperature_check(sampler: str, temperature: float) -> Check:
+    return _check("posterior temperature", temperature == 1.0, temperature, 1.0,
+                  f"{sampler} drew at the temperature 1: from the posterior itself, but for its time step, which no Metropolis"
+                  " test corrects.",
+                  f"{sampler} drew at the temperature {temperature:g}, from the posterior to the power 1/{temperature:g}: these"
+                  f" are not draws of the posterior (widths of a normal one would be {math.sqrt(temperature):.3g} times as"
+                  " large); leave out inference.posterior_temperature to have those.")  # fmt: skip
+
+
+def _exchange_check(fit: FitResult) -> Check:
+    accepted = float(np.mean(fit.draws.acceptance_rate))
+    told = f"exchange accepted {100 * accepted:.1f} % of its proposals"
+    return _check("accepted proposals", accepted >= LEAST_ACCEPTED, accepted, LEAST_ACCEPTED,
+                  f"{told}. Their data sets were drawn from the reference frames by their weights: a check of other samplers, not"
+                  " of the reweighting.",
+                  f"{told}: too many parameters for a random walk; use the sampler 'nuts'.")  # fmt: skip
 
 
 def _divergence_check(fit: FitResult | LabelFit) -> Check:

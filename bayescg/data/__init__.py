@@ -4,6 +4,9 @@ from bayescg.data._frames import Frames as Frames
 from bayescg.data._frames import FrameSource as FrameSource
 from bayescg.data._frames import frames_checksum as frames_checksum
 from bayescg.data._frames import read_all as read_all
+from bayescg.data._independence import Independence as Independence
+from bayescg.data._independence import chance_inefficiency as chance_inefficiency
+from bayescg.data._independence import frame_independence as frame_independence
 from bayescg.data._mapping import Bead as Bead
 from bayescg.data._mapping import Mapping as Mapping
 from bayescg.data._netcdf import NetcdfFrames as NetcdfFrames

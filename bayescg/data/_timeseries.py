@@ -100,6 +100,7 @@ class LongRunCovariance(NamedTuple):
         n_floored: whitened directions whose estimate fell below the floor and was lifted to it.
         inefficiency: statistical inefficiency in each whitened direction [stat].
         n_frames: N.
+        neighbour_correlation: ρ(1) of neighbouring frames in each whitened direction [stat]; empty if not known.
     """
 
     covariance: Floats
@@ -109,6 +110,7 @@ class LongRunCovariance(NamedTuple):
     n_floored: int
     inefficiency: Floats
     n_frames: int
+    neighbour_correlation: Floats = np.zeros(0)
 
 
 def long_run_covariance(
@@ -167,7 +169,17 @@ def long_run_covariance(
         n_floored=int((eigenvalues < floor).sum()),
         inefficiency=g,
         n_frames=n,
+        neighbour_correlation=_neighbour_correlation(white, runs),
     )
+
+
+def _neighbour_correlation(centred: Floats, runs: list[slice]) -> Floats:
+    """ρ(1), about the mean of all trajectories; 0 for what doesn't vary."""
+    products = np.zeros(centred.shape[1])
+    for run in runs:
+        products += np.sum(centred[run][1:] * centred[run][:-1], axis=0)
+    squares = np.sum(centred**2, axis=0)
+    return products / np.where(squares > 0.0, squares, 1.0)
 
 
 def _whitening(curvature: Floats) -> tuple[Floats, Floats]:

@@ -134,6 +134,9 @@ from bayescg.inference._example_gradient import example_gradient as example_grad
 from bayescg.inference._gradient_plan import GradientPlan as GradientPlan
 from bayescg.inference._gradient_plan import plan_minibatches as plan_minibatches
 from bayescg.inference._gradient_plan import plan_relative_entropy as plan_relative_entropy
+from bayescg.inference._bank_exchange import BankExchange as BankExchange
+from bayescg.inference._bank_exchange import BankFrames as BankFrames
+from bayescg.inference._langevin_chains import LangevinChains as LangevinChains
 from bayescg.inference._tempered_langevin import LossTarget as LossTarget
 from bayescg.inference._tempered_langevin import TemperedLangevin as TemperedLangevin
 from bayescg.inference._exchange import AuxiliaryData as AuxiliaryData

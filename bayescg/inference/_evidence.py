@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from scipy.special import logsumexp
 
+from bayescg.data import frame_independence
+from bayescg.data._independence import NEGLIGIBLE
 from bayescg.errors import InputError
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._importance import smoothed_weights
@@ -21,9 +23,6 @@ from bayescg.physics import ReferenceBank
 
 KHAT_LIMIT = 0.7
 """Pareto k̂ above which importance sampling's mean, and all the more its error, is not to be trusted."""
-
-INDEPENDENT = 1.2
-"""Largest statistical inefficiency of frames that count as independent."""
 
 PROPOSAL = FattenedLaplace()
 """What importance sampling draws from unless told."""
@@ -39,6 +38,7 @@ class EvidenceBasis(NamedTuple):
         n_frames: of the data.
         statistical_inefficiency: of the data's frames, in the worst direction.
         bank: the simulations that give log Z; None where log Z is exact.
+        inefficiency_limit: up to which the frames pass as independent; see `data.frame_independence`.
 
     Example:
         >>> EvidenceBasis(n_frames=50, statistical_inefficiency=1.0).anchor
@@ -48,6 +48,7 @@ class EvidenceBasis(NamedTuple):
     n_frames: int
     statistical_inefficiency: float
     bank: ReferenceBank | None = None
+    inefficiency_limit: float = NEGLIGIBLE
 
     @property
     def anchor(self) -> str:
@@ -76,6 +77,7 @@ class Evidence(NamedTuple):
         anchor: identity of the state whose log Z is the zero.
         pool: identity of the frames that log Z comes from.
         log_z_influence: what each block of these frames contributes to the error of −N log Z [block].
+        inefficiency_limit: up to which the frames pass as independent; see `data.frame_independence`.
 
     Example:
         >>> exact = Evidence(-66.9, 0.0, 0.0, 0.0, np.nan, "laplace", 50, 1.0, "exact", "exact", np.zeros(0))
@@ -94,6 +96,7 @@ class Evidence(NamedTuple):
     anchor: str
     pool: str
     log_z_influence: np.ndarray
+    inefficiency_limit: float = NEGLIGIBLE
 
 
 class BayesFactor(NamedTuple):
@@ -259,7 +262,8 @@ def fit_evidence(
         (True, True)
     """
     mode, long_run = fit.mode, fit.calibration.long_run
-    basis = EvidenceBasis(long_run.n_frames, float(np.max(long_run.inefficiency)), fit.bank)
+    g, limit = frame_independence(long_run)
+    basis = EvidenceBasis(long_run.n_frames, g, fit.bank, limit)
     target = Target(
         fit.likelihood,
         jnp.asarray(mode.z),
@@ -273,8 +277,8 @@ def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
     """The log Bayes factor of a over b, with both errors; what they share through one bank of references cancels.
 
     Raises:
-        InputError: the frames are correlated, the data differ in number, log Z has different anchors, or importance
-            sampling failed.
+        InputError: the frames are correlated beyond chance, the data differ in number, log Z has different anchors, or
+            importance sampling failed.
 
     Example:
         >>> a = Evidence(-60.0, 0.3, 0.3, 0.0, 0.2, "importance sampling", 50, 1.0, "exact", "exact", np.zeros(0))
@@ -282,12 +286,13 @@ def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
         >>> bayes_factor(a, b)
         BayesFactor(log_bayes_factor=2.0, standard_error=0.5)
     """
-    worst = max(a.statistical_inefficiency, b.statistical_inefficiency)
-    if worst >= INDEPENDENT:
-        raise InputError(
-            f"Bayes factor: one independent frame is worth {worst:.2f} frames of these data, and the evidence takes all"
-            f" as independent (below {INDEPENDENT:g} is asked for): thin the frames, or compare by blocks' predictive scores"
-        )
+    for one in (a, b):
+        if one.statistical_inefficiency > one.inefficiency_limit:
+            raise InputError(
+                f"Bayes factor: one independent frame is worth {one.statistical_inefficiency:.2f} frames of these data (by"
+                f" chance at most {one.inefficiency_limit:.2f}), and the evidence takes all as independent: thin the"
+                " frames, or compare by blocks' predictive scores"
+            )
     if a.anchor != b.anchor:
         raise InputError(
             f"Bayes factor: log Z is relative to anchor {a.anchor} in one evidence and to {b.anchor} in the other, so"
@@ -347,5 +352,5 @@ def _evidence(
     log_z_error = float(np.sqrt(np.sum(influence**2)))
     return Evidence(
         float(log_evidence), float(np.hypot(error, log_z_error)), error, log_z_error, float(khat), method,
-        basis.n_frames, basis.statistical_inefficiency, basis.anchor, basis.pool, influence,
+        basis.n_frames, basis.statistical_inefficiency, basis.anchor, basis.pool, influence, basis.inefficiency_limit,
     )  # fmt: skip

@@ -41,6 +41,18 @@ class AuxiliaryData(Protocol):
         ...
 
 
+class Parameters(Protocol):
+    """What the parameters are: the prior, or the prior and what else is known of them."""
+
+    def potential(self, z: Float[Array, " coordinate"]) -> Potential:
+        """U at z."""
+        ...
+
+    def log_density(self, z: Float[Array, " coordinate"]) -> Float[Array, ""]:
+        """log p(z), up to a constant."""
+        ...
+
+
 class ExchangeTarget(NamedTuple):
     """What one compiled step needs: an array pytree.
 
@@ -194,22 +206,31 @@ class Exchange:
 
     def step(self, state: ExchangeState, target: ExchangeTarget, *, n: int) -> tuple[ExchangeState, Draws]:
         """Advance all chains by n draws; `n_steps` counts the data sets drawn for each."""
-        state, (z, acceptance) = _run(
-            state, target, self.prior, jnp.asarray(self.scale), n, jnp.asarray(self.thin)
-        )
-        draws = Draws.without_trajectories(np.asarray(z), np.full(z.shape[:2], np.nan))
-        return state, draws._replace(
-            acceptance_rate=np.asarray(acceptance),
-            n_steps=np.full(z.shape[:2], self.thin),
-            step_size=np.full(z.shape[:2], self.scale),
-        )
+        return run_exchange(state, target, self.prior, scale=self.scale, n=n, thin=self.thin)
+
+
+def run_exchange(
+    state: ExchangeState, target: ExchangeTarget, prior: Parameters, *, scale: float, n: int, thin: int
+) -> tuple[ExchangeState, Draws]:
+    """n draws of every chain, thin proposals apart; the log density is unknown, so that they carry no energy."""
+    state, (z, acceptance) = _run(state, target, prior, jnp.asarray(scale), n, jnp.asarray(thin))
+    draws = Draws.without_trajectories(np.asarray(z), np.full(z.shape[:2], np.nan))
+    return state, draws._replace(
+        acceptance_rate=np.asarray(acceptance),
+        n_steps=np.full(z.shape[:2], thin),
+        step_size=np.full(z.shape[:2], scale),
+    )
 
 
 @eqx.filter_jit
 def _run(
-    state: ExchangeState, target: ExchangeTarget, prior: Prior, scale: Array, n: int, thin: Int[Array, ""]
+    state: ExchangeState,
+    target: ExchangeTarget,
+    prior: Parameters,
+    scale: Array,
+    n: int,
+    thin: Int[Array, ""],
 ) -> tuple[ExchangeState, tuple[Array, Array]]:
-    """n draws of every chain, thin proposals apart."""
     weight = target.beta * target.auxiliary.n_frames
 
     def propose(_: Array, carry: tuple[ExchangeState, Array]) -> tuple[ExchangeState, Array]:

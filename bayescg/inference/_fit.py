@@ -2,7 +2,6 @@
 
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +10,7 @@ from bayescg.errors import ConvergenceError
 from bayescg.inference._calibrate import Calibration, calibrate, calibrated_draws, symmetric_root
 from bayescg.inference._chains import draw_chains
 from bayescg.inference._checkpoint import Checkpoints
+from bayescg.inference._langevin_chains import LangevinChains
 from bayescg.inference._likelihood import RelativeEntropy, relative_entropy
 from bayescg.inference._posterior import Mode, Posterior, maximise
 from bayescg.inference._problem import FitResult, FitSettings, Problem
@@ -152,6 +152,7 @@ class Fitter:
             converged, self._inside(bank, mode), bank.independent_frames(),
             dict(self._clock.seconds), self._sampler.name, self._step_choice,
             self._sampler.blocks if isinstance(self._sampler, ResampledDraws) else None,
+            self._sampler.temperature if isinstance(self._sampler, LangevinChains) else None,
         )  # fmt: skip
 
     def likelihood(self, bank: ReferenceBank) -> RelativeEntropy:
@@ -316,9 +317,7 @@ class Fitter:
 
     def _effective_frames(self, z: np.ndarray, likelihood: RelativeEntropy) -> np.ndarray:
         flat = jnp.asarray(z.reshape(-1, z.shape[-1]))
-        values = jax.lax.map(
-            lambda point: self.posterior.effective_frames(point, likelihood), flat, batch_size=16
-        )
+        values = self.posterior.effective_frames_of_draws(flat, likelihood)
         return np.asarray(values).reshape(z.shape[:-1])
 
     def _verify(

@@ -12,6 +12,8 @@ from bayescg.errors import ConvergenceError, InputError
 from bayescg.inference._likelihood import Likelihood
 from bayescg.inference._prior import Prior
 
+BATCH = 16
+"""Densities evaluated side by side: many at once would hold as many copies of the reference frames' weights."""
 FLAT = 1e-12
 """Curvature, relative to that of the coordinates, that rounding may leave along a direction that nothing holds."""
 
@@ -34,6 +36,7 @@ class Posterior:
         self.coefficients = jax.jit(lambda z: prior.potential(z).coefficients())
         self.coefficient_jacobian = jax.jit(jax.jacobian(lambda z: prior.potential(z).coefficients()))
         self.effective_frames = eqx.filter_jit(self._effective_frames)
+        self.effective_frames_of_draws = eqx.filter_jit(self._effective_frames_of_draws)
 
     def log_likelihood(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> Float[Array, ""]:
         """log p(D | z)."""
@@ -45,6 +48,11 @@ class Posterior:
 
     def _effective_frames(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> Float[Array, ""]:
         return likelihood.effective_frames(self.prior.potential(z))
+
+    def _effective_frames_of_draws(
+        self, z: Float[Array, "draw coordinate"], likelihood: Likelihood
+    ) -> Float[Array, " draw"]:
+        return jax.lax.map(lambda point: self._effective_frames(point, likelihood), z, batch_size=BATCH)
 
     def check(self, z: Float[Array, " coordinate"], likelihood: Likelihood) -> None:
         """Refuse a posterior that no sampler should see.

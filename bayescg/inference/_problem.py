@@ -118,6 +118,7 @@ class FitResult(NamedTuple):
         sampler: name of what drew.
         step_choice: of a stochastic-gradient sampler: its step, and what it is predicted to do; None of others.
         resampled: of a sampler of resampled data: what its draws are; None of others.
+        posterior_temperature: of a sampler of p(z | D)^(1/τ): its τ; None of others.
     """
 
     mode: Mode
@@ -136,3 +137,4 @@ class FitResult(NamedTuple):
     sampler: str = Nuts.name
     step_choice: StepChoice | None = None
     resampled: ResampledBlocks | None = None
+    posterior_temperature: float | None = None

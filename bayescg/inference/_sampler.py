@@ -9,10 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from bayescg.inference._likelihood import Likelihood
-from bayescg.inference._posterior import Posterior
+from bayescg.inference._posterior import BATCH, Posterior
 
-BATCH = 16
-"""Densities evaluated side by side: many at once would hold as many copies of the reference frames' weights."""
 GUARD_WIDTH = 0.25
 """Width of the effective-frames barrier in log n_eff."""
 
@@ -125,24 +123,31 @@ SamplerChoice = Callable[..., Sampler]
 """Makes a sampler: called with a posterior and the keyword `n_warmup`."""
 
 
-def whitened_potential(
-    posterior: Posterior, target: Target
-) -> Callable[[Float[Array, " coordinate"]], Float[Array, ""]]:
-    """The potential energy that samplers see: −log p(z(w) | D) up to a constant, and the effective-frames barrier.
+def guarded_potential(
+    posterior: Posterior, target: Target, z: Float[Array, " coordinate"]
+) -> Float[Array, ""]:
+    """The potential energy that samplers see: −log p(z | D) up to a constant, and the effective-frames barrier."""
+    model = posterior.prior.potential(z)
+    log_likelihood, n_eff = target.likelihood.log_likelihood_and_effective_frames(model)
+    log_density = posterior.prior.log_density(z) + log_likelihood
+    return -log_density + effective_frames_barrier(target, n_eff)
+
+
+def effective_frames_barrier(target: Target, n_eff: Float[Array, ""]) -> Float[Array, ""]:
+    """Energy that keeps samplers where the surrogate can be trusted.
 
     Where fewer reference frames than the limit carry the reweighting, the surrogate's log Z is not to be trusted: the
     barrier (log n_limit/n_eff)²/2 in units of its width keeps samplers out, smoothly.
     """
+    shortfall = jnp.log(target.least_effective_frames) - jnp.log(n_eff)
+    return 0.5 * (jnp.maximum(shortfall, 0.0) / GUARD_WIDTH) ** 2
 
-    def potential(w: Float[Array, " coordinate"]) -> Float[Array, ""]:
-        z = target.centre + target.root @ w
-        model = posterior.prior.potential(z)
-        log_likelihood, n_eff = target.likelihood.log_likelihood_and_effective_frames(model)
-        log_density = posterior.prior.log_density(z) + log_likelihood
-        shortfall = jnp.log(target.least_effective_frames) - jnp.log(n_eff)
-        return -log_density + 0.5 * (jnp.maximum(shortfall, 0.0) / GUARD_WIDTH) ** 2
 
-    return potential
+def whitened_potential(
+    posterior: Posterior, target: Target
+) -> Callable[[Float[Array, " coordinate"]], Float[Array, ""]]:
+    """`guarded_potential` as a function of whitened coordinates."""
+    return lambda w: guarded_potential(posterior, target, target.centre + target.root @ w)
 
 
 def energies_at(

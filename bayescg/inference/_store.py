@@ -71,6 +71,10 @@ def posterior_groups(
     }
     if fit.resampled is not None:
         raw = {"assumes_independent_frames": 0, "calibration": f"none: every draw is {fit.resampled.each}"}
+    if fit.posterior_temperature not in (None, 1.0):
+        told = f"draws of p(z | D)^(1/{fit.posterior_temperature:g}), not of the posterior"
+        raw = {**raw, "calibration": f"none: {told}"}
+        calibrated = {**calibrated, "calibration": f"{CALIBRATION}, of {told}"}
     draws = fit.draws
     independent = {"long_name": "effective reference frames at the calibrated draw"}
     rounds = range(len(fit.verifications))
@@ -141,6 +145,8 @@ def _account(fit: FitResult) -> dict[str, str | int | float]:
     if fit.resampled is not None:
         found = fit.resampled
         return {"every_draw_is": found.each, "block_length": found.block_length, "n_blocks": found.n_blocks}
+    if fit.posterior_temperature is not None:
+        return {"posterior_temperature": fit.posterior_temperature}
     return {}
 
 

@@ -37,6 +37,8 @@ from bayescg.output._trace import figure_trace as figure_trace
 from bayescg.output._comparison import comparison_table as comparison_table
 from bayescg.output._comparison import figure_comparison as figure_comparison
 from bayescg.output._comparison import write_comparison as write_comparison
+from bayescg.output._evidence_table import evidence_table as evidence_table
+from bayescg.output._evidence_table import figure_evidence as figure_evidence
 from bayescg.output._result import is_quick as is_quick
 from bayescg.output._result import require_variables as require_variables
 from bayescg.output._calculator import PosteriorCalculator as PosteriorCalculator
@@ -54,6 +56,7 @@ from bayescg.output._determination import figure_profiles as figure_profiles
 from bayescg.output._calibration_check import calibration_check_sentences as calibration_check_sentences
 from bayescg.output._calibration_check import calibration_check_table as calibration_check_table
 from bayescg.output._calibration_check import figure_calibration_check as figure_calibration_check
+from bayescg.output._manifold_figure import figure_boundary as figure_boundary
 from bayescg.output._sweep_table import sweep_table as sweep_table
 from bayescg.output._predictive_checks import figure_predictive_checks as figure_predictive_checks
 from bayescg.output._predictive_checks import predictive_check_table as predictive_check_table
@@ -75,3 +78,7 @@ from bayescg.output._gromacs_bonded import write_gromacs_bonded_table as write_g
 from bayescg.output._gromacs_dihedrals import DihedralTables as DihedralTables
 from bayescg.output._gromacs_dihedrals import dihedral_angles as dihedral_angles
 from bayescg.output._gromacs_dihedrals import export_gromacs_dihedrals as export_gromacs_dihedrals
+from bayescg.output._ase_export import export_ase as export_ase
+from bayescg.output._ase_export import export_ase_potentials as export_ase_potentials
+from bayescg.output._ase_export import exported_tables as exported_tables
+from bayescg.output._atoms_system import AtomsSystem as AtomsSystem

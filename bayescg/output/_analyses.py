@@ -11,6 +11,7 @@ import xarray as xr
 from bayescg.errors import InputError
 from bayescg.output._calibration_check import figure_calibration_check
 from bayescg.output._determination import figure_combinations, figure_profiles
+from bayescg.output._manifold_figure import figure_boundary
 from bayescg.output._prediction import (
     figure_prediction_bands,
     figure_prediction_parts,
@@ -58,7 +59,16 @@ FIGURES: dict[str, dict[str, AnalysisFigure]] = {
             figure_combinations,
             "Combinations",
             "Each bar is a combination of parameters that the data determine on its own, written as a product of powers "
-            "where the parameters are positive; its length is the share of the answer that comes from the data.",
+            "where the parameters are positive; its length is the share of the answer that comes from the data. On it stand "
+            "the parameters that take most part in it, with the squares of their entries in the eigenvector.",
+        ),
+        "boundary": AnalysisFigure(
+            figure_boundary,
+            "The edge of the model manifold",
+            "From the best fit along the direction that frames tell least about: which parameters run away, and below how much "
+            "a frame of the model there tells of a further step. Where that dies out, the limit that the text names is a model "
+            "with fewer parameters which such data can hardly tell from this one.",
+            needs="geodesic",
         ),
     },
     "calibration_check": {

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayescg.errors import InputError
 from bayescg.output._canvas import LIMIT, POSTERIOR, panels
+from bayescg.output._evidence_table import evidence_table, figure_evidence
 from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def comparison_table(table: xr.Dataset) -> str:
     """The table in aligned columns, best first, and below it what is compared and what is wrong with which run.
 
     Args:
-        table: of `analysis.compare`.
+        table: of `analysis.compare`, or of `study.compare_runs`; evidences in it make a second table.
 
     Example:
         >>> from bayescg.analysis import Candidate, PredictiveScores, compare
@@ -60,6 +61,8 @@ def comparison_table(table: xr.Dataset) -> str:
         flag = str(table["flag"].sel(run=name).item())
         if flag:
             lines.append(f"(!) {name}: {flag}.")
+    if "log_evidence" in table:
+        lines += ["", evidence_table(table)]
     return "\n".join(lines)
 
 
@@ -112,10 +115,10 @@ def figure_comparison(table: xr.Dataset) -> "Figure":
 
 
 def write_comparison(table: xr.Dataset, folder: Path) -> list[Path]:
-    """Writes the figure, the table in text, and all numbers as netCDF.
+    """Writes the figure, the table in text, and all numbers as netCDF; where there are evidences, a figure of these too.
 
     Args:
-        table: of `analysis.compare`.
+        table: of `analysis.compare`, or of `study.compare_runs`.
         folder: made if it is not there.
 
     Raises:
@@ -138,6 +141,9 @@ def write_comparison(table: xr.Dataset, folder: Path) -> list[Path]:
         figure_comparison(table).savefig(paths[0])
         paths[1].write_text(comparison_table(table) + "\n", encoding="utf-8")
         table.to_netcdf(paths[2], engine="netcdf4")
+        if "log_evidence" in table:
+            paths.append(folder / "evidence.png")
+            figure_evidence(table).savefig(paths[-1])
     except OSError as error:
         raise InputError(f"{folder}: can't be written to ({error}); name another folder with -o") from error
     return paths

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayescg.output._canvas import LIMIT, POSTERIOR, PRIOR, panels
+from bayescg.output._canvas import DATA, LIMIT, POSTERIOR, PRIOR, panels
 from bayescg.output._text_table import aligned
 
 if TYPE_CHECKING:
@@ -16,16 +16,26 @@ MOST_PANELS = 12
 """Profiles that a figure shows: those of the parameters that are known worst."""
 MOST_NAMES = 4
 """Parameters of a combination beyond which it is not told in words."""
+MOST_BARS = 24
+"""Combinations that a figure shows, half of them the best known, half the worst."""
+MOST_EIGENVALUES = 12
+"""Eigenvalues of the observed Fisher information in the table, half of them the largest, half the smallest."""
+MOST_SHARES = 3
+"""Parameters of a combination whose shares are told."""
+LETTERS = 90
+"""That fit into the width of a figure of combinations."""
+LEAST_CONTRACTION = 0.1
+"""Contraction below which the prior dominates."""
 LEVEL = 1.92
 """Fall that bounds a 95 % interval."""
 HEAD = ("parameter", "verdict", "contraction", "nats", "prior sens.", "data sens.", "95 % by profile")
 
 
 def determination_table(data: xr.Dataset) -> str:
-    """A line for each parameter and each combination.
+    """A line for each parameter and each combination, which parameters take most part in it among them.
 
     Args:
-        data: of `analysis.determination_dataset`.
+        data: of `analysis.determination_dataset`; participation is told where it was stored.
     """
     rows: list[tuple[str, ...]] = [HEAD]
     for name in data["parameter"].values:
@@ -44,8 +54,39 @@ def determination_table(data: xr.Dataset) -> str:
         )
     lines = aligned(rows, left=(0, 1))
     lines.append("")
-    lines += [f"{k + 1}. {reason}" for k, reason in enumerate(data["combination_reason"].values.tolist())]
-    return "\n".join(lines)
+    for k, reason in enumerate(data["combination_reason"].values.tolist()):
+        shares = _shares(data, "participation", k)
+        lines.append(f"{k + 1}. {reason}" + (f" ({', '.join(shares)})" if shares else ""))
+    return "\n".join(lines + _fisher_lines(data))
+
+
+def _fisher_lines(data: xr.Dataset) -> list[str]:
+    """Eigenvalues of the observed Fisher information with the parameters that take part; none where they were not stored."""
+    if "fisher_participation" not in data:
+        return []
+    eigenvalue = data["fisher_eigenvalue"].values
+    rows = [("observed information", "participation")]
+    for k in _shown(len(eigenvalue), MOST_EIGENVALUES):
+        rows.append((f"{k + 1}. {eigenvalue[k]:.3g}", ", ".join(_shares(data, "fisher_participation", k))))
+    note = (
+        "In brackets: the largest participations, shares of parameters in a combination. Observed information: eigenvalues of"
+        " the curvature of the log likelihood per frame, without the prior."
+    )
+    return ["", *aligned(rows, left=(0, 1)), "", note]
+
+
+def _shares(data: xr.Dataset, variable: str, k: int) -> list[str]:
+    """The parameters that take most part in a direction; none where it was not stored."""
+    if variable not in data:
+        return []
+    names, shares = data["parameter"].values, data[variable].transpose(..., "parameter").values[k]
+    largest = np.argsort(-shares, kind="stable")[:MOST_SHARES]
+    return [f"{names[i]} {_percent(float(shares[i]))}" for i in largest if shares[i] >= 0.0005]
+
+
+def _percent(share: float) -> str:
+    digits = 1 if share < 0.01 or 0.99 < share < 0.9995 else 0
+    return f"{100.0 * share:.{digits}f} %"
 
 
 def _end(value: float) -> str:
@@ -119,7 +160,7 @@ def _profile(axes: "Axes", data: xr.Dataset, name: str) -> None:
 
 
 def figure_combinations(data: xr.Dataset) -> "Figure":
-    """How much of each combination the data decide, in words that name it.
+    """How much of each combination the data decide, in words that name it; on the bars who takes most part in it.
 
     Args:
         data: of `analysis.determination_dataset`.
@@ -132,13 +173,12 @@ def figure_combinations(data: xr.Dataset) -> "Figure":
         >>> figure_combinations(data).axes[0].get_yticklabels()[0].get_text()
         'epsilon sigma^6'
     """
-    shown = min(data.sizes["combination"], 24)
     contraction = data["combination_contraction"].values
-    first = np.arange(len(contraction)) if len(contraction) <= shown else _both_ends(len(contraction), shown)
+    first = _shown(len(contraction), MOST_BARS)
     figure, (axes,) = panels(1, size=(7.0, 0.9 + 0.26 * len(first)))
     place = np.arange(len(first))[::-1]
     axes.barh(place, contraction[first], color=POSTERIOR, alpha=0.75, height=0.7)
-    axes.axvline(0.1, color=LIMIT, linestyle="--", linewidth=1.0)
+    axes.axvline(LEAST_CONTRACTION, color=LIMIT, linestyle="--", linewidth=1.0)
     members = np.sum(data["exponent"].values != 0.0, axis=1)
     texts = data["combination"].values
     labels = [
@@ -146,13 +186,28 @@ def figure_combinations(data: xr.Dataset) -> "Figure":
         for k in first
     ]
     axes.set_yticks(place, labels, fontsize=7)
+    for y, k in zip(place, first, strict=True):
+        _write_shares(axes, y, float(contraction[k]), _shares(data, "participation", int(k)))
     axes.set_xlim(0.0, 1.0)
+    axes.set_ylim(-0.6, len(first) - 0.4)
     axes.set_xlabel("contraction (left of the line the prior dominates)")
     figure.suptitle("Combinations that the data determine independently", fontsize=12)
     return figure
 
 
-def _both_ends(n: int, shown: int) -> np.ndarray:
-    """The best known and the worst known."""
-    half = shown // 2
-    return np.concatenate([np.arange(half), np.arange(n - (shown - half), n)])
+def _write_shares(axes: "Axes", y: float, contraction: float, shares: list[str]) -> None:
+    """As many shares as fit, in white on a long bar and beside a short one."""
+    inside, beside = contraction - LEAST_CONTRACTION, 1.0 - max(contraction, LEAST_CONTRACTION)
+    while len(", ".join(shares)) > LETTERS * max(inside, beside) and len(shares) > 1:
+        shares = shares[:-1]
+    on_bar = inside >= beside
+    axes.annotate(
+        ", ".join(shares), (LEAST_CONTRACTION if on_bar else max(contraction, LEAST_CONTRACTION), y), xytext=(5, 0),
+        textcoords="offset points", va="center", fontsize=6.5, color="white" if on_bar else DATA,
+    )  # fmt: skip
+
+
+def _shown(n: int, most: int) -> np.ndarray:
+    """All, or the best known and the worst known."""
+    half = most // 2
+    return np.arange(n) if n <= most else np.concatenate([np.arange(half), np.arange(n - (most - half), n)])

@@ -16,9 +16,13 @@ from jaxtyping import Float
 
 from bayescg.data import UnitSystem, conversion, get_unit_system
 from bayescg.errors import InputError
-from bayescg.output._engine_files import LAMMPS_GRID, checksum, write_text
+from bayescg.output._engine_files import write_text
 from bayescg.output._engine_system import EngineSystem, RunPlan, run_facts
+from bayescg.output._export_folder import new_folder, potential_names
+from bayescg.output._lammps_native import NATIVE, include_text, native_lines, table_lines
 from bayescg.output._lammps_run import RUN_FILES, write_lammps_run
+from bayescg.output._manifest import MANIFEST_FILE, MEAN, write_manifest
+from bayescg.physics import PairPotential
 
 LAMMPS_UNITS = ("real", "metal", "lj")
 
@@ -149,11 +153,15 @@ def export_lammps(
     keyword: str = "PAIR",
     system: EngineSystem | None = None,
     plan: RunPlan | None = None,
+    potentials: Sequence[PairPotential] = (),
+    mean_potential: PairPotential | None = None,
 ) -> list[Path]:
-    """Writes the mean potential and every draw as LAMMPS pair tables.
+    """Writes the mean potential and every draw as LAMMPS pair tables, and in LAMMPS' own style where that has them.
 
     The folder then holds `mean.table`, `draws/draw_000.table` and so on, `in.pair` (the lines of a LAMMPS script that
-    use them) and `manifest.json` (what each file is, its checksum, and which posterior the draws come from).
+    use them) and `manifest.json` (what each file is, its checksum, and which posterior the draws come from). Lennard-Jones
+    potentials, shifted to zero at the cutoff, are written as commands of `lj/cut` too, `mean.pair`, `draws/draw_000.pair`
+    and so on; scripts then use these.
 
     Args:
         tables: The potentials, in the units of the study.
@@ -163,6 +171,8 @@ def export_lammps(
         system: The sites and where they start. With it and `plan` the folder also holds what runs them: `start.data`,
             `in.run` and `run.sh`.
         plan: How long and how often each potential is simulated.
+        potentials: The draws as potentials, in the order of the tables and in their units; none for tables only.
+        mean_potential: The mean as a potential, where it is one of the same form.
 
     Returns:
         The files written.
@@ -185,68 +195,82 @@ def export_lammps(
         raise InputError(
             f"export: units {units!r} is no LAMMPS unit system here; use {' or '.join(LAMMPS_UNITS)}"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"{folder}: is there already and is not empty; name another folder or remove this one"
-        )
     if not len(tables.energy) == len(tables.force) == len(tables.draw_ids):
         raise ValueError(
             f"tables: {len(tables.energy)} energies, {len(tables.force)} forces and {len(tables.draw_ids)} draw ids; "
             "expected one of each per draw"
         )
+    if potentials and len(potentials) != len(tables.draw_ids):
+        raise InputError(f"export: {len(potentials)} potentials for {len(tables.draw_ids)} tables of draws")
     target = get_unit_system(units)
-    to_length, to_energy, to_force = (
-        conversion(q, tables.units, target) for q in ("length", "energy", "force")
-    )
-    distance = np.asarray(tables.distance, dtype=float) * to_length
+    cutoff = float(tables.distance[-1]) * conversion("length", tables.units, target)
     inside = None
     if system is not None and plan is not None:
         inside = system.converted(target)
-        inside.check(float(distance[-1]))
+        inside.check(cutoff)
         plan.check(potentials=1 + len(tables.draw_ids))
-    calibration = str(tables.provenance.get("calibration", "not stated"))
-    (folder / "draws").mkdir(parents=True, exist_ok=True)
-
-    entries: list[dict[str, str]] = []
-    potentials = [("mean.table", "posterior mean", tables.mean_energy, tables.mean_force)]
-    potentials += [
-        (f"draws/draw_{i:03d}.table", draw, tables.energy[i], tables.force[i])
-        for i, draw in enumerate(tables.draw_ids)
+    native = None
+    if potentials:
+        native = native_lines((mean_potential, *potentials), study=tables.units, target=target)
+    endings = ("table",) if native is None else ("pair", "table")
+    entries = [
+        (name, draw, tuple(f"{'' if name == MEAN else 'draws/'}{name}.{ending}" for ending in endings))
+        for name, draw in potential_names(tables.draw_ids)
     ]
-    for name, what, energy, force in potentials:
+    shared = ["in.pair"]
+    with new_folder(folder) as partial:
+        _write_potentials(partial, entries, tables, target, keyword=keyword, native=native)
+        text = include_text(
+            units, keyword=keyword, cutoff=cutoff, native=native is not None, n_draws=len(tables.draw_ids)
+        )
+        write_text(partial / "in.pair", text)
+        if inside is not None and plan is not None:
+            commands = table_lines(keyword, cutoff) if native is None else "include ${potential}\n"
+            first = [(name, files[0]) for name, _, files in entries]
+            write_lammps_run(partial, inside, plan, commands=commands, cutoff=cutoff, names=first)
+            shared += RUN_FILES
+        write_manifest(
+            partial,
+            engine="LAMMPS",
+            form="LAMMPS pair_style table" if native is None else f"LAMMPS {NATIVE}, and pair_style table",
+            units=target,
+            study_units=tables.units,
+            cutoff=cutoff,
+            potentials=entries,
+            shared=shared,
+            provenance=tables.provenance,
+            more={"keyword": keyword, **run_facts(inside, plan)},
+        )
+    return [folder / file for file in (*(f for _, _, some in entries for f in some), *shared, MANIFEST_FILE)]
+
+
+def _write_potentials(
+    folder: Path,
+    entries: Sequence[tuple[str, str, tuple[str, ...]]],
+    tables: PairTables,
+    target: UnitSystem,
+    *,
+    keyword: str,
+    native: list[str] | None,
+) -> None:
+    """The table of each potential, and before it the commands of LAMMPS' own style where it has one."""
+    length, to_energy, to_force = (conversion(q, tables.units, target) for q in ("length", "energy", "force"))
+    calibration = str(tables.provenance.get("calibration", "not stated"))
+    curves = zip((tables.mean_energy, *tables.energy), (tables.mean_force, *tables.force), strict=True)
+    (folder / "draws").mkdir()
+    for k, ((_, draw, files), (energy, force)) in enumerate(zip(entries, curves, strict=True)):
+        words = " ".join(f"bayescg: {draw}; posterior: {calibration}".split())
+        if native is not None:
+            write_text(folder / files[0], f"# UNITS: {target.name}  {words}\n{native[k]}\n")
         write_pair_table(
-            folder / name,
-            distance,
+            folder / files[-1],
+            np.asarray(tables.distance, dtype=float) * length,
             np.asarray(energy, dtype=float) * to_energy,
             np.asarray(force, dtype=float) * to_force,
             keyword=keyword,
-            units=units,
-            comment=f"bayescg: {what}; posterior: {calibration}".replace("\n", " "),
+            units=target.name,
+            comment=words,
         )
-        entries.append({"file": name, "potential": what, "sha256": checksum(folder / name)})
-
-    write_text(folder / "in.pair", _script(keyword, units, cutoff=distance[-1], n_draws=len(tables.draw_ids)))
-    shared: list[str] = []
-    if inside is not None and plan is not None:
-        names = [(Path(entry["file"]).stem, entry["file"]) for entry in entries]
-        write_lammps_run(folder, inside, plan, keyword=keyword, cutoff=float(distance[-1]), names=names)
-        shared = list(RUN_FILES)
-    manifest = {
-        "engine": "LAMMPS",
-        "format": "LAMMPS pair_style table",
-        "units": units,
-        "unit_of": {q: target.unit(q) for q in ("length", "energy", "force")},
-        "cutoff": float(distance[-1]),
-        "keyword": keyword,
-        "calibration": calibration,
-        "study_units": tables.units.name,
-        "provenance": dict(tables.provenance),
-        "tables": entries,
-        **run_facts(inside, plan),
-    }
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
-    names_of_files = [*(entry["file"] for entry in entries), "in.pair", *shared, "manifest.json"]
-    return [folder / name for name in names_of_files]
 
 
 def _check_table(distances: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> None:
@@ -270,15 +294,3 @@ def _check_table(distances: np.ndarray, energies: np.ndarray, forces: np.ndarray
         raise ValueError(
             "table: the forces are not -dU/dr of the energies; check their sign, units and spacing"
         )
-
-
-def _script(keyword: str, units: str, *, cutoff: float, n_draws: int) -> str:
-    return (
-        f"# Include this in a LAMMPS script that says `units {units}`, after the atoms (of one type) are defined and\n"
-        "# with this folder as the working directory.\n"
-        f"# `-var potential draws/draw_000.table` (to {n_draws - 1:03d}) on LAMMPS' command line picks a draw; the\n"
-        "# spread of a result over the draws is the uncertainty that comes from the potential.\n"
-        "variable potential index mean.table\n"
-        f"pair_style table linear {LAMMPS_GRID}\n"
-        f"pair_coeff 1 1 ${{potential}} {keyword} {cutoff:.15g}\n"
-    )

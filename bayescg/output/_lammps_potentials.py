@@ -12,14 +12,18 @@ import numpy as np
 from bayescg import __version__
 from bayescg.data import UnitSystem, conversion, get_unit_system
 from bayescg.errors import InputError
+from bayescg.output._atoms_system import AtomsSystem, atoms_facts
 from bayescg.output._engine_files import checksum, write_text
+from bayescg.output._engine_system import RunPlan
 from bayescg.output._lammps import LAMMPS_UNITS
 from bayescg.output._lammps_embedded_atom import write_embedded_atom
 from bayescg.output._lammps_pair_forms import write_pair_form
+from bayescg.output._lammps_run import RUN_FILES, check_start, write_potentials_run
 from bayescg.output._lammps_splines import write_body_splines
 from bayescg.output._lammps_term import LammpsTerm, Scale, file_stem
 from bayescg.output._lammps_three_body import write_stillinger_weber, write_tersoff
-from bayescg.output._potential_draws import PotentialDraws
+from bayescg.output._manifest import QUANTITIES
+from bayescg.output._potential_draws import MEAN_PARAMETERS, PotentialDraws
 from bayescg.physics import (
     BodySplines,
     InteratomicPotential,
@@ -39,7 +43,13 @@ ROWS = 5000
 
 
 def export_lammps_potentials(
-    draws: PotentialDraws, folder: Path, *, units: str = "metal", rows: int = ROWS
+    draws: PotentialDraws,
+    folder: Path,
+    *,
+    units: str = "metal",
+    rows: int = ROWS,
+    system: AtomsSystem | None = None,
+    plan: RunPlan | None = None,
 ) -> list[Path]:
     """Writes the potential with the mean parameters and every draw for LAMMPS.
 
@@ -64,6 +74,9 @@ def export_lammps_potentials(
         folder: a folder that doesn't exist yet or is empty.
         units: the LAMMPS unit system to convert into: "metal", "real" or "lj".
         rows: of each table.
+        system: atoms, periodic in all directions, and the thermostat. With it and `plan` the folder also holds what runs
+            every potential: `start.data`, `in.run` and `run.sh`.
+        plan: how long and how often each potential is simulated.
 
     Returns:
         The files written.
@@ -93,18 +106,29 @@ def export_lammps_potentials(
             f"{folder}: is there already and is not empty; name another folder or remove this one"
         )
     _check_terms(draws.stack)
+    if system is not None and plan is not None:
+        check_start(system, draws.species)
+        plan.check(potentials=1 + draws.n_draws)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.partial") as place:
         partial = Path(place) / folder.name
-        names = _write_all(draws, partial, scale=scale, rows=rows)
+        names = _write_all(draws, partial, scale=scale, rows=rows, system=system, plan=plan)
         os.replace(partial, folder)  # all of it or nothing
     return [folder / name for name in names]
 
 
-def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) -> list[str]:
+def _write_all(
+    draws: PotentialDraws,
+    folder: Path,
+    *,
+    scale: Scale,
+    rows: int,
+    system: AtomsSystem | None,
+    plan: RunPlan | None,
+) -> list[str]:
     """Writes everything; returns the names of the files."""
     alone = draws.n_draws == 1
-    potentials = [("mean", draws.draw_ids[0] if alone else "mean parameters of the draws", draws.mean())]
+    potentials = [("mean", draws.draw_ids[0] if alone else MEAN_PARAMETERS, draws.mean())]
     if not alone:
         potentials += [
             (f"draws/draw_{k:03d}", draws.draw_ids[k], draws.draw(k)) for k in range(draws.n_draws)
@@ -131,11 +155,20 @@ def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) 
     script = _script(draws, terms, scale)
     write_text(folder / "in.potential", script)
     target = get_unit_system(scale.units)
+    cutoff = float(draws.stack.cutoff) * scale.length
+    shared, facts = ["in.potential"], {}
+    if system is not None and plan is not None:
+        names = [(Path(place).name, place) for place, _, _ in potentials]
+        write_potentials_run(
+            folder, system, plan, units=target, species=draws.species, cutoff=cutoff, names=names
+        )
+        shared, facts = [*shared, *RUN_FILES], atoms_facts(system, plan, target)
     manifest = {
         "engine": "LAMMPS",
         "format": "LAMMPS pair styles",
         "units": scale.units,
-        "unit_of": {q: target.unit(q) for q in ("length", "energy", "force")},
+        "unit_of": {q: target.unit(q) for q in QUANTITIES},
+        "cutoff": cutoff,
         "study_units": draws.units.name,
         "species": list(draws.species),
         "posterior": draws.posterior,
@@ -145,9 +178,11 @@ def _write_all(draws: PotentialDraws, folder: Path, *, scale: Scale, rows: int) 
         "commands": [text for text in script.splitlines() if text and not text.startswith("#")],
         "provenance": {"bayescg": __version__, **draws.provenance},
         "potentials": entries,
+        "shared": [{"file": f, "sha256": checksum(folder / f)} for f in shared],
+        **facts,
     }
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2, default=str) + "\n")
-    return [f["file"] for entry in entries for f in entry["files"]] + ["in.potential", "manifest.json"]  # type: ignore[index, union-attr]
+    return [f["file"] for entry in entries for f in entry["files"]] + [*shared, "manifest.json"]  # type: ignore[index, union-attr]
 
 
 def _write_potential(

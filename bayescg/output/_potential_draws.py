@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayescg.data import UnitSystem
 from bayescg.errors import InputError
 from bayescg.inference import LabelledModel, Prior
 from bayescg.physics import InteratomicPotential
+
+MEAN_PARAMETERS = "mean parameters of the draws"
+"""What a potential is called that is none of the draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +117,7 @@ class PotentialDraws:
     def at_mean(self) -> PotentialDraws:
         """A single draw, the potential with the mean parameters: faster to predict with, but without a spread."""
         stack = jax.tree.map(lambda values: jnp.mean(values, axis=0, keepdims=True), self.stack)
-        return replace(self, stack=stack, draw_ids=("mean parameters of the draws",))
+        return replace(self, stack=stack, draw_ids=(MEAN_PARAMETERS,))
 
 
 def _same_form(one: InteratomicPotential, other: InteratomicPotential) -> bool:
@@ -170,11 +173,21 @@ def potential_draws(
     wanted = len(flat) if n_draws is None else n_draws
     if not 1 <= wanted <= len(flat):
         raise InputError(f"draws: {wanted} asked for, there are {len(flat)}")
-    chosen = np.round(np.linspace(0, len(flat) - 1, wanted)).astype(int)
+    chosen = evenly_spaced(len(flat), wanted)
     chains = [np.unravel_index(k, values.shape[:-1]) for k in chosen]
     ids = [f"draw {i[0]}" if len(i) == 1 else f"chain {i[0]} draw {i[1]}" for i in chains]
     stack = jax.jit(jax.vmap(lambda z: _potential_at(prior, z)))(jnp.asarray(flat[chosen]))
     return PotentialDraws(stack, units, posterior, tuple(ids), dict(provenance or {}))
+
+
+def evenly_spaced(n_held: int, n_wanted: int) -> Int[np.ndarray, " draw"]:
+    """Numbers of so many draws, spread evenly over those that there are.
+
+    Example:
+        >>> evenly_spaced(40, 4).tolist()
+        [0, 13, 26, 39]
+    """
+    return np.round(np.linspace(0, n_held - 1, n_wanted)).astype(int)
 
 
 def _potential_at(prior: Prior, z: jax.Array) -> InteratomicPotential:

@@ -87,6 +87,8 @@ from bayescg.physics._kirkwood_buff import kirkwood_buff_integral as kirkwood_bu
 from bayescg.physics._kirkwood_buff import running_kirkwood_buff_integral as running_kirkwood_buff_integral
 from bayescg.physics._neighbour_shell import NeighbourShell as NeighbourShell
 from bayescg.physics._smooth_coordination import smooth_coordination as smooth_coordination
+from bayescg.physics._smooth_rdf import smooth_rdf as smooth_rdf
+from bayescg.physics._smooth_solid_like import smooth_solid_like_number as smooth_solid_like_number
 from bayescg.physics._solid_like import solid_connections as solid_connections
 from bayescg.physics._solid_like import solid_like_number as solid_like_number
 from bayescg.physics._steinhardt import averaged_steinhardt as averaged_steinhardt
@@ -132,6 +134,8 @@ from bayescg.physics._reactive_flux import Crossings as Crossings
 from bayescg.physics._reactive_flux import Transmission as Transmission
 from bayescg.physics._reactive_flux import crossing_rates as crossing_rates
 from bayescg.physics._reactive_flux import transmission_coefficient as transmission_coefficient
+from bayescg.physics._surface_launch import Launched as Launched
+from bayescg.physics._surface_launch import launched_trajectories as launched_trajectories
 from bayescg.physics._isobaric_interaction import AnyEnergy as AnyEnergy
 from bayescg.physics._isobaric_interaction import PairFormula as PairFormula
 from bayescg.physics._isobaric_interaction import PairTable as PairTable
@@ -153,8 +157,10 @@ from bayescg.physics._phase_space import PhaseSpace as PhaseSpace
 from bayescg.physics._draw_simulation import DrawBatch as DrawBatch
 from bayescg.physics._draw_simulation import DrawSamples as DrawSamples
 from bayescg.physics._draw_dynamics import DrawCorrelations as DrawCorrelations
-from bayescg.physics._draw_dynamics import Trajectory as Trajectory
+from bayescg.physics._draw_groups import Trajectory as Trajectory
 from bayescg.physics._draw_dynamics import draw_correlations as draw_correlations
+from bayescg.physics._draw_trajectories import ReplicaTrajectory as ReplicaTrajectory
+from bayescg.physics._draw_trajectories import visit_trajectories as visit_trajectories
 from bayescg.physics._draw_transport import DrawTransport as DrawTransport
 from bayescg.physics._draw_transport import draw_diffusion as draw_diffusion
 from bayescg.physics._draw_transport import draw_viscosity as draw_viscosity

@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,8 +25,8 @@ from bayescg.physics._engine import (
     pair_forces,
     replica_groups,
 )
-from bayescg.physics._generic_engine import GenericEngine
-from bayescg.physics._langevin import integrate
+from bayescg.physics._generic_engine import Energy, GenericEngine
+from bayescg.physics._langevin import LangevinSettings, closed_edges, integrate, with_precision
 
 AnyEngine = PairEngine | CellEngine | GenericEngine
 """What simulates batches of replicas."""
@@ -113,14 +114,59 @@ def record(
             "virial tensor: the engine has no pair forces to sum; viscosity is offered for pair potentials of up to"
             " about 1,500 sites"
         )
-    positions, velocities = [], []
+    if isinstance(engine, GenericEngine):
+        state, kept = _record_generic(
+            state,
+            parameters,
+            engine.settings,
+            engine.box,
+            jnp.int32(stride),
+            energy=engine.energy,
+            n_samples=n_samples,
+            deterministic=engine.deterministic,
+        )
+        positions, velocities = map(np.asarray, kept)
+        return state, PhaseSpace(positions, velocities, np.zeros((len(positions), n_samples, 0, 0)))
+    frames = []
     for _ in range(n_samples):
         state, samples = engine.run(state, parameters, n_samples=1, stride=stride)
         forces = engine.forces(state.positions, parameters)
-        positions.append(np.asarray(samples[:, 0]))
-        velocities.append(np.asarray(state.velocities + _half_kick(engine) * forces))
-    shape = (len(state.positions), n_samples, 0, 0)
-    return state, PhaseSpace(np.stack(positions, 1), np.stack(velocities, 1), np.zeros(shape))
+        frames.append((np.asarray(samples[:, 0]), np.asarray(state.velocities + _half_kick(engine) * forces)))
+    positions, velocities = (np.stack(part, 1) for part in zip(*frames, strict=True))
+    return state, PhaseSpace(positions, velocities, np.zeros((len(positions), n_samples, 0, 0)))
+
+
+@partial(jax.jit, static_argnames=("energy", "n_samples", "deterministic"))
+def _record_generic(
+    state: EngineState,
+    parameters: PyTree,
+    settings: LangevinSettings,
+    box: Float[Array, " dim"],
+    stride: Int[Array, ""],
+    *,
+    energy: Energy,
+    n_samples: int,
+    deterministic: bool,
+) -> tuple[EngineState, tuple[Array, Array]]:
+    """All frames in one program: a call for each would cost more than its steps."""
+    half_kick = 0.5 * jnp.asarray(settings.time_step) * jnp.asarray(settings.inverse_mass)
+
+    def replica(state: EngineState, parameters: PyTree) -> tuple[EngineState, tuple[Array, Array]]:
+        gradient = jax.grad(lambda positions: energy(parameters, positions, box))
+
+        def total(rows: Array) -> Array:
+            return -gradient(rows.T).T
+
+        def sample(state: EngineState, _: None) -> tuple[EngineState, tuple[Array, Array]]:
+            state = integrate(
+                total, state, settings, closed_edges(box), stride, n_samples=1, deterministic=deterministic
+            )[0]
+            kick = half_kick.astype(state.velocities.dtype)[:, None] * total(state.positions.T).T
+            return state, (state.positions, state.velocities + kick)
+
+        return jax.lax.scan(sample, state, None, length=n_samples)
+
+    return jax.vmap(replica)(state, with_precision(parameters, state.positions.dtype))
 
 
 def _half_kick(engine: AnyEngine) -> Float[Array, "site one"]:

@@ -17,6 +17,7 @@ from bayescg.study._engine_inputs import engine_system as engine_system
 from bayescg.study._engine_inputs import run_plan as run_plan
 from bayescg.study._predict_run import predict as predict
 from bayescg.study._observable import Observable as Observable
+from bayescg.study._trajectory_observable import TrajectoryObservable as TrajectoryObservable
 from bayescg.study._prediction_name import prediction_name as prediction_name
 from bayescg.study._simulate_draws import SimulatedDraws as SimulatedDraws
 from bayescg.study._simulate_draws import simulate_draws as simulate_draws
@@ -24,3 +25,5 @@ from bayescg.study._collect import collect as collect
 from bayescg.study._collect import write_collected as write_collected
 from bayescg.study._export_pairs import export_pairs as export_pairs
 from bayescg.study._dihedral_tables import dihedral_tables as dihedral_tables
+from bayescg.study._export_labelled import export_labelled as export_labelled
+from bayescg.study._exported_calculator import exported_calculator as exported_calculator

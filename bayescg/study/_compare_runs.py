@@ -1,17 +1,22 @@
 """Stored runs of the same data side by side, by predictive scores: `bayescg compare`."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from bayescg import analysis, output
 from bayescg.analysis import AnchoredFit, BridgeSettings, Candidate, Normalisation, PredictiveScores
 from bayescg.errors import InputError
+from bayescg.inference import block_log_likelihood
 from bayescg.physics import FrameReducer, SimulationSettings, Simulator
 from bayescg.physics._joint_form import JointForm
+from bayescg.study._run_evidence import evidence_of_fits
 from bayescg.study._stored_fits import StoredFit, stored_anchor, stored_fit
 from bayescg.study._stored_verdict import failed_checks, verification_verdict
 
@@ -29,15 +34,16 @@ def compare_runs(
     score: str = "pointwise",
     n_blocks: int = 20,
     buffer: int = 0,
+    evidence: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> xr.Dataset:
     """Compares stored runs of the same data; see `analysis.compare` for the table.
 
     Runs on frames are scored on contiguous blocks, either by refits on each run's own references (the raw posterior;
     reads the data again) or by Pareto-smoothed importance sampling of the stored scores (the calibrated posterior;
-    joint only). Their log Z are brought to one normalisation: runs of one form by pooling their references, forms by
-    simulations of mixtures of them. Runs on labelled configurations are scored per configuration from the stored
-    draws; their densities are normalised, so they need no anchor.
+    joint only; on the longest blocks of any run, where they differ). Their log Z are brought to one normalisation: runs
+    of one form by pooling their references, forms by simulations of mixtures of them. Runs on labelled configurations
+    are scored per configuration from the stored draws; their densities are normalised, so they need no anchor.
 
     Args:
         folders: output folders of at least two runs.
@@ -45,6 +51,10 @@ def compare_runs(
         score: "pointwise" or "joint"; for refits.
         n_blocks: about how many blocks.
         buffer: frames on both sides of a block that refits leave out too.
+        evidence: add log evidence and Bayes factors of runs on frames: along `run`, `log_evidence` with
+            `log_evidence_se` and `evidence_khat` (importance sampling), `log_evidence_smc` with
+            `log_evidence_smc_se` (tempered SMC), `log_bayes_factor` over the best with `log_bayes_factor_se`, and
+            `refusal`, why there is none.
         tell: hears what is being done.
 
     Raises:
@@ -68,6 +78,11 @@ def compare_runs(
             f"comparison: {folders[a]} is of labelled configurations and {folders[b]} of frames at equilibrium; compare"
             " runs of the same data"
         )
+    if all(labelled) and evidence:
+        raise InputError(
+            "comparison: the evidence is of runs on frames at equilibrium, and these are of labelled configurations;"
+            " compare them without it"
+        )
     if all(labelled):
         return analysis.compare(
             [
@@ -77,9 +92,11 @@ def compare_runs(
         )
     _refuse_other_data(folders, trees)
     if method == "psis":
-        scores = [_stored_scores(tree, folder) for tree, folder in zip(trees, folders, strict=True)]
+        blocks = [_stored_blocks(tree, folder) for tree, folder in zip(trees, folders, strict=True)]
         anchors = [stored_anchor(tree, folder) for tree, folder in zip(trees, folders, strict=True)]
-        fits = [] if len(set(anchors)) == 1 else _fits(trees, folders, tell)
+        alike = all(np.array_equal(one.first_frame, blocks[0].first_frame) for one in blocks)
+        fits = [] if alike and len(set(anchors)) == 1 and not evidence else _fits(trees, folders, tell)
+        scores = _stored_scores(blocks if alike else _common_blocks(blocks, fits, trees))
     else:
         fits = _fits(trees, folders, tell)
         anchors = [fit.anchor for fit in fits]
@@ -88,10 +105,16 @@ def compare_runs(
         Candidate(name, s, str(tree.attrs["data_checksum"]), anchor, _verdict(tree))
         for name, s, tree, anchor in zip(names, scores, trees, anchors, strict=True)
     ]
-    if len(set(anchors)) == 1:
-        return analysis.compare(candidates)
-    shared = common_normalisation(fits, _tolerance(scores), tell=tell)
-    return analysis.compare(candidates, normalisation=shared)
+    shared = None
+    if len(set(anchors)) > 1:
+        shared = common_normalisation(fits, _tolerance(scores), tell=tell)
+    table = analysis.compare(candidates, normalisation=shared)
+    if not evidence:
+        return table
+    found = evidence_of_fits(
+        fits, names=names, normalisation=shared, seed=fits[0].model.inference.seed, tell=tell
+    )
+    return table.merge(found.sel(run=table["run"])).assign_attrs(table.attrs | found.attrs)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -145,7 +168,21 @@ def _labelled_scores(tree: xr.DataTree, folder: Path) -> PredictiveScores:
     )
 
 
-def _stored_scores(tree: xr.DataTree, folder: Path) -> PredictiveScores:
+class StoredBlocks(NamedTuple):
+    """log p of whole blocks at draws of the calibrated posterior.
+
+    Attributes:
+        values: relative to the run's anchor [chain draw block].
+        first_frame: of each block [block].
+        n_frames: of each block [block].
+    """
+
+    values: np.ndarray
+    first_frame: np.ndarray
+    n_frames: np.ndarray
+
+
+def _stored_blocks(tree: xr.DataTree, folder: Path) -> StoredBlocks:
     stored = output.require_variables(tree, "log_likelihood", "frames")
     first = np.asarray(stored["first_frame"].values, int)
     if "n_frames" not in stored:
@@ -153,8 +190,37 @@ def _stored_scores(tree: xr.DataTree, folder: Path) -> PredictiveScores:
             f"{folder}: its result does not say how many frames its blocks have; run it again, or compare with"
             " --method refit"
         )
-    n = np.asarray(stored["n_frames"].values, int)
-    return analysis.psis_scores(stored["frames"].values, kind="joint", n_frames=n, first_frame=first)
+    return StoredBlocks(stored["frames"].values, first, np.asarray(stored["n_frames"].values, int))
+
+
+def _common_blocks(
+    blocks: Sequence[StoredBlocks], fits: Sequence[StoredFit], trees: Sequence[xr.DataTree]
+) -> list[StoredBlocks]:
+    """Every run on the longest blocks of any, those of the largest inefficiency, at the same draws as stored."""
+    longest = min(blocks, key=lambda one: len(one.first_frame))
+    edges = np.append(longest.first_frame, longest.first_frame[-1] + longest.n_frames[-1])
+    found = []
+    for own, fit, tree in zip(blocks, fits, trees, strict=True):
+        if np.array_equal(own.first_frame, longest.first_frame):
+            found.append(own)
+            continue
+        z = output.require_variables(tree, "unconstrained", "z_calibrated")["z_calibrated"].values[:, ::4]
+        flat = jnp.asarray(z.reshape(-1, z.shape[-1]))
+        values = jax.lax.map(functools.partial(_blocks_at, fit, edges), flat, batch_size=16)
+        found.append(longest._replace(values=np.asarray(values).reshape(*z.shape[:2], -1)))
+    return found
+
+
+def _blocks_at(fit: StoredFit, edges: np.ndarray, z: jax.Array) -> jax.Array:
+    potential = fit.posterior.prior.potential(z)
+    return block_log_likelihood(fit.loaded.statistics, fit.likelihood, potential, edges=edges)
+
+
+def _stored_scores(blocks: Sequence[StoredBlocks]) -> list[PredictiveScores]:
+    return [
+        analysis.psis_scores(one.values, kind="joint", n_frames=one.n_frames, first_frame=one.first_frame)
+        for one in blocks
+    ]
 
 
 def _fits(

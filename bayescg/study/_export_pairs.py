@@ -10,7 +10,7 @@ from bayescg.study._dihedral_tables import dihedral_tables, has_angle
 from bayescg.study._engine_inputs import engine_system, run_plan
 from bayescg.study._pair_tables import pair_potentials, pair_tables
 
-ENGINES = ("lammps", "openmm", "gromacs", "hoomd")
+ENGINES = ("lammps", "openmm", "gromacs", "hoomd", "ase")
 POINTS = 4000
 """Rows of the tables that other grids are made of."""
 
@@ -50,7 +50,7 @@ def export_pairs(
     Args:
         folder: the run's output folder.
         place: a folder that doesn't exist yet or is empty.
-        engine: `lammps`, `openmm`, `gromacs` or `hoomd`.
+        engine: `lammps`, `openmm`, `gromacs`, `hoomd` or `ase`.
         n_draws: draws beside the mean.
         units: LAMMPS' unit system; by default `lj` for a study in lj, `metal` for one in metal, else `real`.
         steps: of each run of the script; by default a thousand rows.
@@ -113,15 +113,18 @@ def _lammps(
     repeats: int,
     tell: Callable[[str], None],
 ) -> list[Path]:
-    """Tables, with what runs them where the run's data are at hand."""
+    """Tables, and LAMMPS' own style where it has the potential; what runs them where the run's data are at hand."""
+    potentials, mean = pair_potentials(folder, len(tables.draw_ids))
     try:
         system = engine_system(folder)
         system.check(float(tables.distance[-1]))
     except InputError as error:
-        tell(f"tables only, no run script: {error}")
-        return output.export_lammps(tables, place, units=units)
+        tell(f"potentials only, no run script: {error}")
+        return output.export_lammps(tables, place, units=units, potentials=potentials, mean_potential=mean)
     plan = run_plan(folder, steps=steps, repeats=repeats)
-    return output.export_lammps(tables, place, units=units, system=system, plan=plan)
+    return output.export_lammps(
+        tables, place, units=units, system=system, plan=plan, potentials=potentials, mean_potential=mean
+    )
 
 
 def _other(
@@ -130,6 +133,8 @@ def _other(
     system, plan = engine_system(folder), run_plan(folder, steps=steps, repeats=repeats)
     if engine == "hoomd":
         return output.export_hoomd(tables, place, system=system, plan=plan)
+    if engine == "ase":
+        return output.export_ase(tables, place, system=system, plan=plan)
     export = output.export_openmm if engine == "openmm" else output.export_gromacs
     potentials, mean = pair_potentials(folder, len(tables.draw_ids))
     return export(tables, place, system=system, plan=plan, potentials=potentials, mean_potential=mean)

@@ -1,6 +1,7 @@
 """Observables that are functions of one frame's positions: the user's own, and those known by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -12,6 +13,9 @@ from bayescg.errors import InputError
 from bayescg.physics import NeighbourShell, steinhardt, tetrahedral_order
 from bayescg.study._predicted_observables import OBSERVABLES
 
+if TYPE_CHECKING:
+    from bayescg.study._trajectory_observable import TrajectoryObservable
+
 OfFrame = Callable[[Float[Array, "site dim"], Float[Array, " dim"]], Array]
 """Of positions and box edges [length], a number or a row of numbers."""
 
@@ -22,11 +26,27 @@ TAKEN = (
 """Names that what predictions are stored as uses itself."""
 
 
+def refuse_place_names(name: str, along: str, at: np.ndarray | None) -> None:
+    """Raise an InputError for an observable without a name, an `along` that is taken, or an `at` that does not rise."""
+    if not name.strip():
+        raise InputError("observable: it has no name; give one")
+    if along in TAKEN or not along.strip():
+        raise InputError(
+            f"observable {name!r}: along {along!r}; a word expected that is none of {', '.join(TAKEN)}"
+        )
+    if at is None:
+        return
+    places = np.asarray(at, float)
+    if places.ndim != 1 or not len(places) or not np.isfinite(places).all() or (np.diff(places) <= 0.0).any():
+        raise InputError(f"observable {name!r}: `at` {places.tolist()}; a row of rising numbers expected")
+
+
 class Observable(eqx.Module):
     """An observable of the user's own: a function of one frame, averaged over the frames of new simulations.
 
     `predict` compiles the function and maps it over frames, replicas and draws; write it with `jax.numpy`. Its error bar
-    is split like all others, chance included. Positions may lie outside the box: take the minimum image.
+    is split like all others, chance included. Positions may lie outside the box: take the minimum image. What needs a
+    series in time is a `TrajectoryObservable`.
 
     Attributes:
         name: in tables; none that `predict` knows already.
@@ -55,18 +75,7 @@ class Observable(eqx.Module):
     long_name: str = eqx.field(static=True, default="")
 
     def __check_init__(self):
-        if not self.name.strip():
-            raise InputError("observable: it has no name; give one")
-        if self.along in TAKEN or not self.along.strip():
-            raise InputError(
-                f"observable {self.name!r}: along {self.along!r}; a word expected that is none of {', '.join(TAKEN)}"
-            )
-        if self.at is not None:
-            at = np.asarray(self.at, float)
-            if at.ndim != 1 or not len(at) or not np.isfinite(at).all() or (np.diff(at) <= 0.0).any():
-                raise InputError(
-                    f"observable {self.name!r}: `at` {at.tolist()}; a row of rising numbers expected"
-                )
+        refuse_place_names(self.name, self.along, self.at)
 
     @property
     def in_words(self) -> str:
@@ -147,8 +156,10 @@ BUILT_IN = {
 """Known by name."""
 
 
-def told_apart(observables: Sequence[str | Observable]) -> tuple[tuple[str, ...], dict[str, Observable]]:
-    """Names of all, each once, and the functions among them, those known by name included.
+def told_apart(
+    observables: "Sequence[str | Observable | TrajectoryObservable]",
+) -> tuple[tuple[str, ...], dict[str, Observable]]:
+    """Names of all, each once, and the functions of a frame among them, those known by name included.
 
     Raises:
         InputError: two observables of one name.
@@ -159,23 +170,23 @@ def told_apart(observables: Sequence[str | Observable]) -> tuple[tuple[str, ...]
         (('energy', 'bond-order'), ['bond-order'])
     """
     functions: dict[str, Observable] = {}
-    names = []
+    names: list[str] = []
+    own: set[str] = set()
     for one in observables:
-        name = one.name if isinstance(one, Observable) else one
+        name = one if isinstance(one, str) else one.name
+        if name in own or (name in names and not isinstance(one, str)):
+            raise InputError(f"observable {name!r}: there are two of that name; give another")
         if isinstance(one, Observable):
-            if name in functions or name in names:
-                raise InputError(f"observable {name!r}: there are two of that name; give another")
             functions[name] = one
-        elif name in functions:
-            if name not in BUILT_IN:
-                raise InputError(f"observable {name!r}: there are two of that name; give another")
-        elif name in BUILT_IN:
+        elif isinstance(one, str) and name in BUILT_IN:
             functions[name] = BUILT_IN[name]
+        if not isinstance(one, str):
+            own.add(name)
         names.append(name)
     return tuple(dict.fromkeys(names)), functions
 
 
-def refuse_known(own: Mapping[str, Observable]) -> None:
+def refuse_known(own: Collection[str]) -> None:
     """Raise an InputError for a function of the user's own that has the name of an observable that is known already."""
     for name in own:
         if name in OBSERVABLES:

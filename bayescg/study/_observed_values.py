@@ -14,6 +14,7 @@ from bayescg.study._frame_columns import waves
 from bayescg.study._observable import Observable
 from bayescg.study._predicted_observables import OBSERVABLES
 from bayescg.study._prediction_target import PredictionTarget
+from bayescg.study._trajectory_observable import TrajectoryObservable
 
 COLUMNS = ("observable", "at", "value", "standard_error")
 IN_BINS = ("rdf", "potential-of-mean-force")
@@ -165,7 +166,7 @@ def refuse_unpredicted(
     target: PredictionTarget,
     *,
     path: Path,
-    functions: Mapping[str, Observable] = MappingProxyType({}),
+    functions: Mapping[str, Observable | TrajectoryObservable] = MappingProxyType({}),
 ) -> None:
     """Raise an InputError for values of what is not predicted, before anything is simulated.
 
@@ -176,7 +177,7 @@ def refuse_unpredicted(
         names: of the observables that are predicted.
         target: state, box and bins.
         path: of the file, for the message.
-        functions: of a frame, by name.
+        functions: of a frame or of a trajectory, by name.
 
     Example:
         >>> target, one = PredictionTarget(1.0, 2, np.ones(3), None, 0.0), np.array([1.0])
@@ -200,7 +201,9 @@ def refuse_unpredicted(
             raise InputError(f"{path}: {name}: {str(error).removeprefix(PREFIX)}") from error
 
 
-def _grid(name: str, functions: Mapping[str, Observable], target: PredictionTarget) -> np.ndarray | None:
+def _grid(
+    name: str, functions: Mapping[str, Observable | TrajectoryObservable], target: PredictionTarget
+) -> np.ndarray | None:
     """Where an observable is predicted; one NaN of a number, None where that is known after the simulation only."""
     if name in functions:
         n_values = functions[name].n_values(target.n_sites, len(target.box))

@@ -21,6 +21,7 @@ from bayescg.study._prediction_parts import (
     simulated_part,
 )
 from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
+from bayescg.study._trajectory_observable import TrajectoryObservable
 
 if TYPE_CHECKING:
     from bayescg.study._simulate_draws import SimulatedDraws
@@ -38,7 +39,8 @@ def simulated_parts(
     configurations: Float[np.ndarray, "configuration site dim"],
     start_box: Float[np.ndarray, " dim"],
     reasons: Mapping[str, str],
-    own: Mapping[str, Observable],
+    own: Mapping[str, Observable | TrajectoryObservable],
+    dynamics: str,
     key: Key[Array, ""],
     tell: Callable[[str], None],
 ) -> FoundParts:
@@ -56,6 +58,7 @@ def simulated_parts(
         start_box: [length].
         reasons: why each is simulated.
         own: those of the user's own, by name.
+        dynamics: `newton` or `langevin`, where velocities are needed.
         key: PRNG key.
         tell: hears what is being done.
 
@@ -69,7 +72,7 @@ def simulated_parts(
     tell(f"simulating {', '.join(asked)} at {len(potentials)} draws")
     made = simulate_draws(
         potentials, observables=[own.get(name, name) for name in asked], target=target, budget=budget, masses=masses, units=units,
-        configurations=configurations, start_box=start_box, key=key, tell=tell,
+        configurations=configurations, start_box=start_box, key=key, dynamics=dynamics, tell=tell,
     )  # fmt: skip
     notes = [
         f"Simulated: {budget.n_replicas} replicas of {len(potentials)} draws, {made.n_frames} frames each,"
@@ -101,11 +104,11 @@ def _part(
     target: PredictionTarget,
     units: UnitSystem,
     reason: str,
-    own: Observable | None,
+    own: Observable | TrajectoryObservable | None,
 ) -> PredictedPart:
     if own is not None:
         return simulated_part(
-            name, made.values[name], made.frame_variance[name], reason, common_seeds=made.common_seeds,
+            name, made.values[name], made.frame_variance.get(name), reason, common_seeds=made.common_seeds,
             long_name=own.in_words,
         )  # fmt: skip
     values = made.values["rdf" if name in FROM_RDF else name]

@@ -37,6 +37,7 @@ from bayescg.study._prediction_target import PredictionTarget, SimulationBudget
 from bayescg.study._result import Loaded, _coordinate_names
 from bayescg.study._stored_fits import BANK_FILE, stored_pipeline
 from bayescg.study._stored_verdict import cautions, refuse_labelled, stored_checks
+from bayescg.study._trajectory_observable import TrajectoryObservable, among_trajectories
 
 
 class _Stored(NamedTuple):
@@ -55,7 +56,7 @@ class _Stored(NamedTuple):
 
 def predict(
     run: Path | str,
-    observables: Sequence[str | Observable] = (),
+    observables: Sequence[str | Observable | TrajectoryObservable] = (),
     *,
     temperature: float | None = None,
     n_sites: int | None = None,
@@ -68,6 +69,7 @@ def predict(
     n_samples: int = 200,
     averaged_frames: float | None = None,
     observed: Path | str | None = None,
+    dynamics: str = "newton",
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> xr.Dataset:
@@ -79,8 +81,8 @@ def predict(
 
     Args:
         run: the run's output folder.
-        observables: names, and functions of a frame of one's own; default those of g(r), coordination, energy, heat capacity,
-            pressure and compressibility that the system has.
+        observables: names, and functions of a frame or of a trajectory of one's own; default those of g(r), coordination,
+            energy, heat capacity, pressure and compressibility that the system has.
         temperature: of the state; default the run's [temperature].
         n_sites: size of the system; default the run's.
         density: sites per volume; default the run's [1/length³].
@@ -93,6 +95,7 @@ def predict(
         averaged_frames: number of independent frames in the average whose chance is told; default what the data are worth.
         observed: CSV with values to hold the predictions against, or a netCDF with frames of the state that the run has not
             seen; default the run's own data, at the run's own state.
+        dynamics: of new simulations where velocities are needed: `newton`, or `langevin` with the run's friction.
         seed: of new simulations.
         tell: hears what is being done.
 
@@ -112,10 +115,11 @@ def predict(
     """
     run, observed = Path(run), None if observed is None else Path(observed)
     asked, functions = told_apart(observables)
-    own = {one.name: one for one in observables if isinstance(one, Observable)}
+    of_paths = among_trajectories(observables)
+    own = {one.name: one for one in observables if not isinstance(one, str)}
     refuse_known(own)
     names = known_observables(asked, own)
-    _refuse_counts(run, n_draws, n_simulated, n_replicas, averaged_frames)
+    _refuse_choices(run, n_draws, n_simulated, n_replicas, averaged_frames, dynamics)
     in_frames = observed is not None and observed.suffix == ".nc"
     given = None if observed is None or in_frames else read_observed(observed, own)
     tree = output.open_result(run)
@@ -133,7 +137,7 @@ def predict(
     for one in own.values():
         one.n_values(target.n_sites, len(target.box))
     if given is not None and observed is not None:
-        refuse_unpredicted(given, names, target, path=observed, functions=functions)
+        refuse_unpredicted(given, names, target, path=observed, functions={**functions, **of_paths})
     if observed is not None and in_frames:
         tell(f"{observed}: reading held-out frames")
         given = observed_in_frames(
@@ -144,6 +148,7 @@ def predict(
     routes = prediction_routes(
         names, stored.bank, stored.prior, z, target=target, home=_target(stored),
         units=stored.pipeline.units, simulation=simulation, run=str(run),
+        of_trajectories=of_paths,
     )  # fmt: skip
     reasons, notes = routes.chosen, notes + routes.notes
     tell("; ".join(f"{name} by {method}" for name, (method, _) in reasons.items()))
@@ -165,7 +170,7 @@ def predict(
             rest, stored.prior, z, target=target, budget=_budget(stored, n_simulated, n_replicas, n_samples, len(z)),
             masses=np.asarray(stored.loaded.survey.source.topology.masses, float), units=stored.pipeline.units,
             configurations=_starts(stored), start_box=stored.loaded.survey.box,
-            reasons={name: reasons[name][1] for name in rest}, own=own, key=jax.random.key(seed), tell=tell,
+            reasons={name: reasons[name][1] for name in rest}, own=own, dynamics=dynamics, key=jax.random.key(seed), tell=tell,
         )  # fmt: skip
         parts, lost, notes = parts + found.parts, lost | found.lost, notes + found.notes
         checks = found.checks
@@ -182,9 +187,11 @@ def predict(
     return data.assign_attrs(about, checks=stored_checks(checks))
 
 
-def _refuse_counts(
-    run: Path, n_draws: int, n_simulated: int, n_replicas: int, averaged_frames: float | None
+def _refuse_choices(
+    run: Path, n_draws: int, n_simulated: int, n_replicas: int, averaged_frames: float | None, dynamics: str
 ) -> None:
+    if dynamics not in ("newton", "langevin"):
+        raise InputError(f"{run}: dynamics {dynamics!r}; expected 'newton' or 'langevin'")
     if n_draws < 2:
         raise InputError(f"{run}: {n_draws} draws have no spread; ask for at least 2")
     if n_simulated < 2:

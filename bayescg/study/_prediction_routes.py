@@ -1,6 +1,6 @@
 """By which method each observable of a prediction is found, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,7 @@ def prediction_routes(
     units: UnitSystem,
     simulation: bool,
     run: str,
+    of_trajectories: Collection[str] = (),
 ) -> Routes:
     """Reweighting where the references keep the statistics, in their box, and overlap with all draws; else simulation.
 
@@ -65,6 +66,7 @@ def prediction_routes(
         units: unit system.
         simulation: whether new simulations are allowed.
         run: whose name a message begins with.
+        of_trajectories: those among the names that are functions of a trajectory of the user's own.
 
     Raises:
         InputError: an observable that needs a simulation where none is allowed.
@@ -79,7 +81,7 @@ def prediction_routes(
     at = f" at {target.temperature:g} {units.temperature}" if target.temperature != home.temperature else ""
     chosen, notes = {}, []
     for name in names:
-        needs = needs_of(name)
+        needs = "positions and velocities in time" if name in of_trajectories else needs_of(name)
         if needs != "statistics":
             reason = f"it needs {needs} along trajectories, which the references don't keep"
         elif reach is None:

@@ -4,6 +4,7 @@ import functools
 
 from bayescg import inference
 from bayescg.data import UnitSystem
+from bayescg.errors import InputError
 from bayescg.physics import persistent_replicas
 from bayescg.study._result import Loaded
 from bayescg.study._schema import ModelFile
@@ -28,7 +29,8 @@ def sampler_choice(model: ModelFile, loaded: Loaded, units: UnitSystem) -> infer
         units: of the model file.
 
     Raises:
-        InputError: too few blocks to be resampled, or replicas that can't be made.
+        InputError: too few blocks to be resampled, a minibatch of more frames than there are, or replicas that can't be
+            made.
     """
     table = model.inference
     if table.sampler in OF_THE_LOG_DENSITY:
@@ -37,6 +39,10 @@ def sampler_choice(model: ModelFile, loaded: Loaded, units: UnitSystem) -> infer
         return functools.partial(
             inference.ResampledDraws, statistics=loaded.statistics, bagged=table.sampler == "bayesbag"
         )
+    if table.sampler == "tempered-langevin":
+        return functools.partial(inference.LangevinChains, temperature=table.posterior_temperature)
+    if table.sampler == "exchange":
+        return functools.partial(inference.BankExchange, n_frames=loaded.statistics.n_frames)
     return functools.partial(
         inference.StochasticGradientChains,
         gradient=_gradient(model, loaded, units),
@@ -47,8 +53,13 @@ def sampler_choice(model: ModelFile, loaded: Loaded, units: UnitSystem) -> infer
 
 
 def _gradient(model: ModelFile, loaded: Loaded, units: UnitSystem) -> inference.RelativeEntropyGradient:
-    """Of all frames, with `simulation.replicas` replicas in every chain."""
-    simulation, survey = model.simulation, loaded.survey
+    """Of all frames or minibatches of them, with `simulation.replicas` replicas in every chain."""
+    simulation, survey, batch = model.simulation, loaded.survey, model.inference.batch
+    if batch is not None and batch > loaded.statistics.n_frames:
+        raise InputError(
+            f"inference.batch ({batch}) is more than the {loaded.statistics.n_frames} frames of the data; leave it out to"
+            " use all of them in every update"
+        )
     replicas = persistent_replicas(
         loaded.potential,
         starts=survey.configurations,
@@ -62,4 +73,6 @@ def _gradient(model: ModelFile, loaded: Loaded, units: UnitSystem) -> inference.
         n_replicas=simulation.replicas,
     )
     beta = units.beta(model.temperature)
-    return inference.relative_entropy_gradient(loaded.prior, loaded.statistics, beta=beta, replicas=replicas)
+    return inference.relative_entropy_gradient(
+        loaded.prior, loaded.statistics, beta=beta, replicas=replicas, batch_size=batch
+    )

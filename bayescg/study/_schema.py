@@ -267,10 +267,12 @@ class InferenceTable(Table):
     seed: Seed = 1
     sampler: Literal[
         "nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace", "sgld", "sghmc",
-        "block-bootstrap", "bayesbag",
+        "tempered-langevin", "exchange", "block-bootstrap", "bayesbag",
     ] = "nuts"  # fmt: skip
     step_tolerance: Positive = 0.1
     step: Positive | None = None
+    batch: Count | None = None
+    posterior_temperature: Positive = 1.0
     chains: Annotated[WholeNumber, Field(ge=2)] = 4
     warmup: Count = 400
     draws: Annotated[WholeNumber, Field(ge=50)] = 500
@@ -281,13 +283,17 @@ class InferenceTable(Table):
     max_rounds: Annotated[WholeNumber, Field(ge=0)] = 5
 
     @model_validator(mode="after")
-    def _steps_of_stochastic_gradients(self) -> "InferenceTable":
+    def _keys_of_one_sampler(self) -> "InferenceTable":
         noisy = ("sgld", "sghmc")
-        for key in ("step_tolerance", "step"):
+        for key in ("step_tolerance", "step", "batch"):
             if key in self.model_fields_set and self.sampler not in noisy:
                 raise ValueError(
                     f"`{key}` belongs to the samplers 'sgld' and 'sghmc', not to '{self.sampler}'; remove it"
                 )
+        if "posterior_temperature" in self.model_fields_set and self.sampler != "tempered-langevin":
+            raise ValueError(
+                f"`posterior_temperature` belongs to the sampler 'tempered-langevin', not to '{self.sampler}'; remove it"
+            )
         if not self.step_tolerance < 1.0:
             raise ValueError(
                 f"step_tolerance ({self.step_tolerance:g}) must be below 1: it is the error of posterior standard"

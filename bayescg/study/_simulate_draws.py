@@ -15,8 +15,9 @@ from bayescg.data import UnitSystem
 from bayescg.errors import InputError, SimulationError
 from bayescg.physics import Potential, Simulator
 from bayescg.physics._compressibility import pair_terms_within
-from bayescg.physics._draw_dynamics import LEAST_PIECE, DrawCorrelations, Trajectory, draw_correlations
+from bayescg.physics._draw_dynamics import DrawCorrelations, draw_correlations
 from bayescg.physics._draw_equilibration import LEAST_SAMPLES, Equilibrium, equilibrium_samples
+from bayescg.physics._draw_groups import LEAST_PIECE, Trajectory
 from bayescg.physics._draw_simulation import DrawBatch
 from bayescg.physics._engine import PairEngine
 from bayescg.physics._estimate import LEAST_PIECES
@@ -31,8 +32,10 @@ from bayescg.study._simulated_observables import (
     dynamic_values,
     static_values,
 )
+from bayescg.study._simulated_trajectories import FoundOnTrajectories, lengths_of, on_trajectories, tried_out
 from bayescg.study._simulation_checks import SimulatedState, dynamics_checks, sampling_checks
 from bayescg.study._simulation_starts import ParticleSteps, simulators, starts_of_two_kinds
+from bayescg.study._trajectory_observable import TrajectoryObservable, among_trajectories
 
 FRAMES_PER_STRIDE = 8
 """Frames of dynamics in the time between two frames of equilibrium sampling, where a correlation has to be resolved."""
@@ -79,7 +82,7 @@ class SimulatedDraws(NamedTuple):
 def simulate_draws(
     potentials: Sequence[Potential],
     *,
-    observables: Sequence[str | Observable],
+    observables: Sequence[str | Observable | TrajectoryObservable],
     target: PredictionTarget,
     budget: SimulationBudget,
     masses: Float[np.ndarray, " site"],
@@ -104,7 +107,7 @@ def simulate_draws(
         potentials: one for each draw, of one form.
         observables: names among `rdf`, `pressure`, `energy`, `heat-capacity`, `compressibility`, `structure-factor`,
             `chemical-potential`, `tetrahedral-order`, `bond-order`, `diffusion`, `viscosity`, `velocity-autocorrelation`, and
-            functions of a frame of one's own.
+            functions of a frame or of a trajectory of one's own.
         target: the state.
         budget: how long.
         masses: of sites of the known configurations, all equal [mass].
@@ -124,8 +127,8 @@ def simulate_draws(
 
     Raises:
         InputError: an unknown observable, one that this system, its bins or its dynamics can't give, a cutoff beyond half the
-            box, masses that differ, fewer than two replicas, a function of a frame that fails, or gives other than finite
-            numbers of the starts or of the first frames.
+            box, masses that differ, fewer than two replicas, a function that fails, or gives other than finite numbers of the
+            starts, of the first frames or of trajectories from the starts.
         SimulationError: no equilibrium, more than half of the draws lost, or Newton's dynamics that heats a draw.
         BayescgError: nothing of what was asked for could be had.
 
@@ -146,12 +149,13 @@ def simulate_draws(
         bayescg.errors.InputError: simulation at draws: observable 'colour' is unknown; expected some of rdf, pressure, ...
     """
     begun = time.perf_counter()
+    of_paths = among_trajectories(observables)
     observables, functions = told_apart(observables)
-    _refuse(
-        [name for name in observables if name not in functions], potentials, masses, target, budget, dynamics
-    )
+    named = [name for name in observables if name not in functions and name not in of_paths]
+    _refuse(named, potentials, masses, target, budget, dynamics)
     make = simulators(potentials[0], target, budget, float(masses[0]), units)
-    sampler = make(metropolis, 1.0)
+    sampler, moving = make(metropolis, 1.0), make(dynamics == "newton", 1.0, CUT if metropolis else 1)
+    needed = lengths_of(of_paths, moving.settings.time_step)
     _refuse_by_system(observables, sampler, target, dynamics)
     start_key, melt_key, move_key, insertion_key = jax.random.split(key, 4)
     columns = frame_columns(
@@ -163,8 +167,11 @@ def simulate_draws(
         potentials[len(potentials) // 2], make, configurations, start_box, target, budget, melt_key, steps
     )
     refuse_not_finite(functions, starts[0], np.asarray(target.box, float))
+    tried_out(moving, potentials[len(potentials) // 2], starts, needed, key=move_key)
     batch = DrawBatch(sampler, potentials, n_replicas=budget.n_replicas)
-    tell(_cost(observables, batch, target, budget, metropolis))
+    tell(
+        _cost(observables, batch, target, budget, metropolis, also=sum(t.n_frames * t.stride for t in needed))
+    )
     found = equilibrium_samples(
         batch,
         batch.start(start_key, starts),
@@ -180,13 +187,18 @@ def simulate_draws(
     state = SimulatedState(batch, found, target, units)
     checks = [*sampling_checks(state), *made.checks]
     if set(observables) & DYNAMIC:
-        moving = make(dynamics == "newton", 1.0, CUT if metropolis else 1)
         correlations, averages = _dynamics(
             moving, batch, potentials, found, observables, target, budget, units, move_key, steps, tell
         )
         made = Averages(made.values | averages.values, made.frame_variance, (), (), made.lost | averages.lost)
         notes += [*_dynamics_notes(correlations, moving, dynamics), *averages.notes]
         checks += dynamics_checks(state, moving, correlations, made.values, most_heating=MOST_HEATING)
+    if needed:
+        on_them, more = _along_trajectories(
+            moving, potentials, state, needed, dynamics, move_key, steps, tell
+        )
+        made = Averages(made.values | on_them.values, made.frame_variance, (), (), made.lost | on_them.lost)
+        notes, checks = notes + on_them.notes, checks + more
     if made.lost and not made.values:
         raise next(iter(made.lost.values()))
     return SimulatedDraws(
@@ -201,9 +213,11 @@ def _cost(
     target: PredictionTarget,
     budget: SimulationBudget,
     metropolis: bool,
+    *,
+    also: int,
 ) -> str:
-    """How much is simulated at least, before it is."""
-    steps = (budget.equilibration + budget.n_samples) * budget.stride
+    """How much is simulated at least, before it is; `also` are steps of trajectories."""
+    steps = also + (budget.equilibration + budget.n_samples) * budget.stride
     if set(observables) & DYNAMIC:
         n_frames, apart = _length_of_dynamics(observables, budget)
         steps += n_frames * apart * (CUT if metropolis else 1)
@@ -293,8 +307,7 @@ def _dynamics(
     """Dynamics from the last configurations, made longer where it shows no linear range or plateau."""
     n_frames, apart = _length_of_dynamics(observables, budget)
     stride = apart * moving.settings.stride // budget.stride
-    shape = (batch.n_draws, batch.n_replicas, *found.state.positions.shape[1:])
-    positions = np.asarray(found.state.positions, float).reshape(shape)
+    positions = _last_configurations(batch, found)
     for doubling in range(DOUBLINGS + 1):
         correlations = draw_correlations(
             moving,
@@ -314,6 +327,42 @@ def _dynamics(
         tell(f"dynamics of {n_frames} frames is too short ({why}): twice as long")
         n_frames *= 2
     raise AssertionError("unreachable")
+
+
+def _along_trajectories(
+    moving: Simulator,
+    potentials: Sequence[Potential],
+    state: SimulatedState,
+    needed: Mapping[Trajectory, list[TrajectoryObservable]],
+    dynamics: str,
+    key: Key[Array, ""],
+    steps: ParticleSteps,
+    tell: Callable[[str], None],
+) -> tuple[FoundOnTrajectories, list[Check]]:
+    """Functions of a trajectory, dynamics of one length after another from the last configurations."""
+    whole, checks = FoundOnTrajectories({}, {}, []), []
+    positions, usable = _last_configurations(state.batch, state.found), state.found.usable
+    for length, own in needed.items():
+        found, sound = on_trajectories(
+            moving, potentials, positions, length, own, key=key, usable=usable, time_unit=state.units.unit("time"), tell=tell
+        )  # fmt: skip
+        steps.add(usable.size, length.n_frames, length.stride)
+        whole = FoundOnTrajectories(
+            whole.values | found.values, whole.lost | found.lost, whole.notes + found.notes
+        )
+        if sound is not None:
+            _refuse_heating(sound.heating)
+            names = ", ".join(one.name for one in own)
+            whole.notes.extend(f"For {names}: {note}" for note in _dynamics_notes(sound, moving, dynamics))
+            more = dynamics_checks(state, moving, sound, {}, most_heating=MOST_HEATING)
+            checks += [one._replace(name=f"{one.name} of {names}") for one in more]
+    return whole, checks
+
+
+def _last_configurations(batch: DrawBatch, found: Equilibrium) -> Float[np.ndarray, "draw replica site dim"]:
+    """Where dynamics begins [length]."""
+    shape = (batch.n_draws, batch.n_replicas, *found.state.positions.shape[1:])
+    return np.asarray(found.state.positions, float).reshape(shape)
 
 
 def _refuse_heating(heating: Float[np.ndarray, "draw replica"]) -> None:

@@ -65,7 +65,7 @@ def stored_potentials(folder: Path, n_draws: int, *, ensemble: str = "posterior"
     """
     tree = output.open_result(folder)
     prior = stored_prior(tree, folder)
-    z, words = _draws(tree, folder, ensemble)
+    z, words = ensemble_draws(tree, folder, ensemble)
     n_held = int(np.prod(z.shape[:-1]))
     if n_draws > n_held:
         raise InputError(f"{folder}: {n_draws} draws asked for, the run holds {n_held}; ask for fewer")
@@ -79,7 +79,7 @@ def stored_potentials(folder: Path, n_draws: int, *, ensemble: str = "posterior"
     )
 
 
-def _draws(tree: xr.DataTree, folder: Path, ensemble: str) -> tuple[np.ndarray, str]:
+def ensemble_draws(tree: xr.DataTree, folder: Path, ensemble: str) -> tuple[np.ndarray, str]:
     """Unconstrained coordinates of an ensemble, and in words what its spread is."""
     stored = tree["unconstrained"].to_dataset()
     if ensemble == "posterior":

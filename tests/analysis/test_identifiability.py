@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescg.analysis import identifiability
+from bayescg.analysis import fisher_spectrum, identifiability, participation
 from bayescg.data import LongRunCovariance
 from bayescg.inference import Calibration
 
@@ -39,6 +39,25 @@ def test_diagonal_case_by_hand():
     np.testing.assert_allclose(got.independent_frames, N, rtol=1e-6)
     np.testing.assert_allclose(got.fluctuation_ratio, 1.0, rtol=1e-6)
     assert got.effective_parameters == pytest.approx(np.sum(relative / (1 + relative)), rel=1e-6)
+
+
+def test_fisher_spectrum_is_that_of_the_information_without_the_prior():
+    """Out of a spectrum relative to a prior that is neither diagonal nor of one scale, the plain H comes back."""
+    stiff, soft = np.array([1.0, 6.0, 0.5]), np.array([6.0, -1.0, 0.2])
+    curvature = 3.0 * np.outer(stiff, stiff) + 0.01 * np.outer(soft, soft) + 1e-3 * np.eye(3)
+    prior = np.array([[1.0, 0.3, 0.0], [0.3, 25.0, 0.2], [0.0, 0.2, 0.04]])
+    relative = identifiability(calibration_of(curvature, prior), scores_of(curvature))
+    found = fisher_spectrum(relative, prior)
+    values, vectors = np.linalg.eigh(curvature)
+    np.testing.assert_allclose(found.eigenvalue, values[::-1], rtol=1e-6)
+    shares = participation(found.eigenvector)
+    np.testing.assert_allclose(shares, (vectors.T[::-1]) ** 2, atol=1e-6)
+    np.testing.assert_allclose(
+        shares[0], stiff**2 / (stiff @ stiff), atol=1e-3
+    )  # v_i² of the stiff direction
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    # relative to this prior the first direction is another one
+    assert np.abs(participation(relative.directions[0]) - shares[0]).max() > 0.1
 
 
 def test_memory_counts_frames_once():

@@ -33,8 +33,10 @@ from arviz_stats.base import array_stats  # noqa: E402
 
 from bayescg.errors import ConvergenceError  # noqa: E402
 from bayescg.inference import (  # noqa: E402
+    BankExchange,
     BlackjaxNuts,
     ExactLikelihood,
+    LangevinChains,
     LaplaceDraws,
     Nuts,
     Posterior,
@@ -195,6 +197,8 @@ def choices(case: Case) -> dict:
         "nuts": Nuts, "blackjax-nuts": BlackjaxNuts, "pathfinder-nuts": StartedByPathfinder, "smc": TemperedSmc,
         "smc-prior": functools.partial(TemperedSmc, from_prior=True), "laplace": LaplaceDraws,
         "sgld": functools.partial(noisy, dynamics=Sgld()), "sghmc": functools.partial(noisy, dynamics=Sghmc()),
+        "tempered-langevin": LangevinChains,
+        "exchange": functools.partial(BankExchange, n_frames=case.statistics.n_frames),
         "block-bootstrap": resampled, "bayesbag": functools.partial(resampled, bagged=True),
     }  # fmt: skip
 

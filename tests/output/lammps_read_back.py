@@ -2,8 +2,9 @@
 
     python lammps_read_back.py jobs.json results.json
 
-A job names a folder that `export_lammps_potentials` wrote, the potential in it, and configurations; nothing of bayescg is
-imported. With it comes LAMMPS' answer in its own units, stress in those of pressure with tension positive.
+A job names a folder that `export_lammps_potentials` or `export_lammps` wrote, the script in it that is to be included, the
+potential in it, and configurations; nothing of bayescg is imported. With it comes LAMMPS' answer in its own units, stress
+in those of pressure with tension positive.
 """
 
 import json
@@ -33,7 +34,7 @@ mass * 10
     assert engine.create_atoms(n, None, types, positions) == n
     engine.command(f"shell cd {job['folder']}")
     engine.command(f"variable potential index {job['potential']}")
-    engine.file(str(Path(job["folder"]) / "in.potential"))
+    engine.file(str(Path(job["folder"]) / job.get("script", "in.potential")))
     engine.command("run 0 post no")
     forces = engine.gather_atoms("f", 1, 3)
     return {

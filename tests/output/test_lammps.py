@@ -9,8 +9,18 @@ import pytest
 
 from bayescg.data import conversion, get_unit_system
 from bayescg.errors import InputError
-from bayescg.output import PairTables, export_lammps, table_provenance, write_pair_table
+from bayescg.output import (
+    EngineSystem,
+    PairTables,
+    export_lammps,
+    mean_of,
+    read_manifest,
+    table_provenance,
+    write_pair_table,
+)
+from bayescg.output._engine_files import LAMMPS_GRID
 from tests.output import engine_exports as ex
+from tests.output import engine_pythons as pythons
 
 
 def lennard_jones(r: np.ndarray, epsilon: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +88,12 @@ def test_manifest_says_what_the_files_are(tmp_path):
     assert manifest["units"] == "real"
     assert manifest["calibration"] == "affine sandwich"
     assert manifest["provenance"]["seed"] == 3
-    assert [entry["potential"] for entry in manifest["tables"]][:2] == ["posterior mean", "chain 0 draw 0"]
-    for entry in manifest["tables"]:
-        content = (tmp_path / "out" / entry["file"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+    assert [entry["draw"] for entry in manifest["potentials"]][:2] == ["posterior mean", "chain 0 draw 0"]
+    files = [file for entry in manifest["potentials"] for file in entry["files"]]
+    assert len(files) == 4 and manifest["n_draws"] == 3
+    for file in [*files, *manifest["shared"]]:
+        content = (tmp_path / "out" / file["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
     first = (tmp_path / "out" / "mean.table").read_text().splitlines()[0]
     assert first.startswith("# UNITS: real ")
     assert "affine sandwich" in first
@@ -129,40 +141,125 @@ def test_what_is_no_table_is_refused(tmp_path, change, message):
     assert not list(tmp_path.iterdir())
 
 
+# LAMMPS itself ----------------------------------------------------------------------------------------------------
+
+
+def lammps_answers(folder: Path, file: str, system: EngineSystem, place: Path) -> tuple[float, np.ndarray]:
+    """LAMMPS' energy and forces of a system in its own units, by a file of an export."""
+    configuration = {
+        "cell": np.diag(system.box),
+        "positions": system.positions,
+        "types": [0] * len(system.masses),
+    }
+    job = {
+        "folder": str(folder),
+        "script": "in.pair",
+        "potential": file,
+        "units": system.units.name,
+        "n_types": 1,
+    }
+    ((answer,),) = pythons.read_back_by_lammps([job | {"configurations": [configuration]}], place)
+    return answer["energy"], np.array(answer["forces"])
+
+
+def errors_of_linear_interpolation(
+    r: np.ndarray, epsilon: float, sigma: float, *, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest errors of u and f of a Lennard-Jones pair in a table that is linear in s = r^2.
+
+    LAMMPS tabulates u and f/r on 20,000 points of s; between two, d apart, a function g is off by d^2 |g''(s)| / 8 at
+    most. Both second derivatives are taken where they are largest within the interval, at its lower end.
+    """
+    d = (high**2 - low**2) / (LAMMPS_GRID - 1)
+    s = np.maximum(r**2 - d, low**2)
+    a, b = 4 * epsilon * sigma**12, 4 * epsilon * sigma**6
+    energy = np.abs(42 * a / s**8) + np.abs(12 * b / s**5)
+    factor = 12 * 56 * a / s**9 + 6 * 20 * b / s**6
+    return d**2 / 8 * energy, d**2 / 8 * factor * r
+
+
 def test_lammps_reads_the_tables(tmp_path):
-    """LAMMPS' energy and forces of random sites, by the mean's and a draw's table, against the formula."""
-    lammps = pytest.importorskip(
-        "lammps", reason="LAMMPS' Python module is not installed: pip install lammps"
-    )
-    tables = make_tables("gromacs")
+    """LAMMPS' energy and forces of 125 sites, by the mean's and a draw's table: within what the table resolves."""
+    system = ex.argon_box()
+    potentials = ex.lennard_jones()
+    tables = ex.tables_of(potentials)
     export_lammps(tables, tmp_path / "out", units="real")
-    epsilon, sigma, cutoff = 0.996 / 4.184, 3.4, 10.2
-    rng = np.random.default_rng(1)
-    lattice = np.stack(np.meshgrid(*[np.arange(6)] * 3), axis=-1).reshape(-1, 3) * 4.0
-    x = lattice + rng.uniform(-0.3, 0.3, lattice.shape) + 1.0
-    for draw, factor in (("mean.table", 1.0), ("draws/draw_002.table", 1.02)):
-        engine = lammps.lammps(
-            cmdargs=["-log", "none", "-screen", "none", "-nocite", "-var", "potential", draw]
+    apart = system.positions[:, None] - system.positions[None]
+    apart -= system.box * np.round(apart / system.box)
+    r = np.linalg.norm(apart, axis=-1) + 1e3 * np.eye(len(apart))
+    low, high = tables.distance[0], tables.distance[-1]
+    for k, file in ((0, "draws/draw_000.table"), (2, "draws/draw_002.table")):
+        known = {"epsilon": float(potentials[k].epsilon), "sigma": float(potentials[k].sigma)}
+        errors = errors_of_linear_interpolation(r, **known, low=low, high=high)
+        of_energy, of_force = (np.where(r < high, error, 0.0) for error in errors)
+        energy, forces = lammps_answers(tmp_path / "out", file, system, tmp_path)
+        expected, pull = ex.forces_and_energy(potentials[k], system)
+        bound, bounds = 0.5 * of_energy.sum(), of_force.sum(axis=1)
+        assert bound < 5e-6 * abs(expected) and bounds.max() < 5e-6 * np.abs(pull).max()  # a sharp comparison
+        assert abs(energy - expected) < bound
+        assert np.all(np.linalg.norm(forces - pull, axis=1) < bounds)
+    mean_of_energies = np.mean([ex.forces_and_energy(one, system)[0] for one in potentials])
+    energy, _ = lammps_answers(tmp_path / "out", "mean.table", system, tmp_path)
+    assert energy == pytest.approx(mean_of_energies, rel=5e-6)
+
+
+def native_export(folder: Path, units: str = "real", **more: object) -> list[Path]:
+    potentials = ex.lennard_jones()
+    mean = mean_of(potentials, np.mean([one.coefficients() for one in potentials], axis=0).tolist())
+    return export_lammps(
+        ex.tables_of(potentials), folder, units=units, potentials=potentials, mean_potential=mean, **more
+    )
+
+
+@pytest.mark.parametrize("units", ["real", "metal"])
+def test_lammps_own_lennard_jones_is_ours(tmp_path, units):
+    """`lj/cut`, shifted, of the mean and a draw: the same formula, so all digits but those of units and rounding."""
+    native_export(tmp_path / "out", units)
+    system = ex.argon_box()
+    to_energy, to_force = (conversion(q, "real", units) for q in ("energy", "force"))
+    there = system.converted(get_unit_system(units))
+    potentials = ex.lennard_jones()
+    known = [ex.forces_and_energy(one, system) for one in potentials]
+    mean = tuple(
+        np.mean([one[part] for one in known], axis=0) for part in (0, 1)
+    )  # U is linear in its coefficients
+    for file, (energy, forces) in (("mean.pair", mean), ("draws/draw_001.pair", known[1])):
+        found, pull = lammps_answers(tmp_path / "out", file, there, tmp_path)
+        assert found == pytest.approx(energy * to_energy, rel=1e-11)
+        np.testing.assert_allclose(
+            pull, forces * to_force, rtol=0, atol=1e-11 * np.abs(forces * to_force).max()
         )
-        engine.commands_string(
-            "units real\natom_style atomic\natom_modify map yes\nregion box block 0 24 0 24 0 24\n"
-            "create_box 1 box\nmass 1 39.948\n"
-            + "".join(f"create_atoms 1 single {a} {b} {c}\n" for a, b, c in x)
-        )
-        engine.command(f"shell cd {tmp_path / 'out'}")
-        engine.file("in.pair")
-        engine.command("run 0")
-        energy = engine.get_thermo("pe")
-        forces = np.array(engine.gather_atoms("f", 1, 3)).reshape(-1, 3)  # in the order of the atoms created
-        engine.close()
-        delta = x[:, None] - x[None]
-        delta -= 24 * np.round(delta / 24)
-        r = np.linalg.norm(delta, axis=-1) + 1e3 * np.eye(len(x))
-        u, f = lennard_jones(r, epsilon * factor, sigma)
-        inside = r < cutoff
-        assert energy == pytest.approx(0.5 * u[inside].sum(), rel=1e-5)
-        expected = ((np.where(inside, f, 0) / r)[..., None] * delta).sum(1)
-        np.testing.assert_allclose(forces, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_lennard_jones_is_written_in_lammps_own_style_too(tmp_path):
+    files = native_export(tmp_path / "out", system=ex.argon_box(), plan=ex.PLAN)
+    names = [file.relative_to(tmp_path / "out").as_posix() for file in files]
+    assert names[:4] == ["mean.pair", "mean.table", "draws/draw_000.pair", "draws/draw_000.table"]
+    assert {file for file in (tmp_path / "out").rglob("*") if file.is_file()} == set(files)
+    assert (tmp_path / "out" / "draws" / "draw_001.pair").read_text().splitlines()[1:] == [
+        "pair_style lj/cut 8.5", "pair_modify shift yes",
+        f"pair_coeff * * {float(1.1 * ex.EPSILON)!r} {float(0.98 * ex.SIGMA)!r}",
+    ]  # fmt: skip
+    script = (tmp_path / "out" / "in.run").read_text()
+    assert "include ${potential}\n" in script and "pair_style" not in script
+    assert "mean:mean.pair draw_000:draws/draw_000.pair" in (tmp_path / "out" / "run.sh").read_text()
+    manifest = read_manifest(tmp_path / "out")
+    assert set(manifest.draws[1].files) == {"draws/draw_001.pair", "draws/draw_001.table"}
+    assert manifest.cutoff == 8.5 and manifest.plan == ex.PLAN
+
+
+@pytest.mark.parametrize("kind", ["smooth", "mie"])
+def test_what_lj_cut_is_not_goes_by_tables(tmp_path, kind):
+    potentials = ex.mie() if kind == "mie" else ex.lennard_jones("smooth")
+    files = export_lammps(
+        ex.tables_of(potentials, points=200),
+        tmp_path / "out",
+        potentials=potentials,
+        mean_potential=potentials[0],
+    )
+    assert {file.suffix for file in files} == {".table", ".pair", ".json"}  # .pair: in.pair alone
+    assert [file.name for file in files if file.suffix == ".pair"] == ["in.pair"]
+    assert "pair_style table" in (tmp_path / "out" / "in.pair").read_text()
 
 
 def test_seeds_that_lammps_refuses_are_not_written(tmp_path):

@@ -1,10 +1,5 @@
 """LAMMPS reads the exported potentials back and finds the same energies, forces and stresses."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +30,7 @@ from bayescg.physics import (
     predict,
 )
 from bayescg.physics._body_splines import triplet_functions
+from tests.output.engine_pythons import lammps_python, read_back_by_lammps
 
 METAL = get_unit_system("metal")
 BAR_IN_METAL, ATMOSPHERE_IN_REAL = (
@@ -213,34 +209,6 @@ QUICK = (
 """One case of every style; the others compile for longer than the quick suite may take."""
 
 
-def interpreter() -> Path:
-    """A Python that can import lammps; skips the test where there is none."""
-    given = os.environ.get("BAYESCG_LAMMPS_PYTHON", "")
-    if given:
-        return Path(given)
-    if importlib.util.find_spec("lammps") is None:
-        pytest.skip(
-            "no LAMMPS: set BAYESCG_LAMMPS_PYTHON to a Python with `pip install lammps mpich`, or install both here"
-        )
-    return Path(sys.executable)
-
-
-def read_back(jobs: list[dict], folder: Path) -> list:
-    """LAMMPS' answers, from one process."""
-    python = interpreter()
-    (folder / "jobs.json").write_text(json.dumps(jobs, default=lambda array: array.tolist()))
-    library = str(python.parent.parent / "lib")
-    rest = os.environ.get("LD_LIBRARY_PATH")
-    environment = {**os.environ, "LD_LIBRARY_PATH": f"{library}:{rest}" if rest else library}
-    script = Path(__file__).with_name("lammps_read_back.py")
-    done = subprocess.run(
-        [python, script, folder / "jobs.json", folder / "results.json"],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return json.loads((folder / "results.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def lammps(tmp_path_factory):
     """LAMMPS' answers to a case, one for each configuration in its own units; one process for all quick or slow cases."""
@@ -251,10 +219,10 @@ def lammps(tmp_path_factory):
             folder = tmp_path_factory.mktemp("lammps")
             names = [other for other in CASES if (other in QUICK) == (name in QUICK)]
             jobs = [job(CASES[other][0](), CASES[other][1], folder / other) for other in names]
-            found.update(zip(names, read_back(jobs, folder), strict=True))
+            found.update(zip(names, read_back_by_lammps(jobs, folder), strict=True))
         return found[name]
 
-    interpreter()
+    lammps_python()
     return answers
 
 
@@ -307,7 +275,7 @@ def test_lammps_reads_back_what_was_written(name, lammps):
 
 def test_lammps_reads_a_draw_in_other_units(tmp_path):
     """A study in nm and kJ/mol, exported to Å and kcal/mol: the second draw."""
-    interpreter()
+    lammps_python()
     length, energy = 10.0, 1.0 / 4.184
     potentials = [
         StillingerWeber(e, 0.20951, 1.8, 21.0, 1.2, 7.05, 0.602, species=("Si",), cutoff=0.378)
@@ -320,7 +288,7 @@ def test_lammps_reads_a_draw_in_other_units(tmp_path):
     export_lammps_potentials(draws, tmp_path / "out", units="real")
     structures = diamond(1)[:3]
     one = {"folder": str(tmp_path / "out"), "potential": "draws/draw_001", "units": "real", "n_types": 1}
-    (answers,) = read_back([one | {"configurations": structures}], tmp_path)
+    (answers,) = read_back_by_lammps([one | {"configurations": structures}], tmp_path)
     scaled = [s | {"positions": s["positions"] / length, "cell": s["cell"] / length} for s in structures]
     energies, forces, stresses = ours(potentials[1], scaled)
     np.testing.assert_allclose([a["energy"] for a in answers], energies * energy, rtol=1e-9)
@@ -334,4 +302,4 @@ def test_lammps_reads_a_draw_in_other_units(tmp_path):
 
 def test_lammps_python_of_the_environment_is_used(monkeypatch):
     monkeypatch.setenv("BAYESCG_LAMMPS_PYTHON", "/somewhere/bin/python")
-    assert interpreter() == Path("/somewhere/bin/python")
+    assert lammps_python() == Path("/somewhere/bin/python")

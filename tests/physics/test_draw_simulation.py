@@ -28,7 +28,7 @@ from bayescg.physics import (
     mean_squared_displacement,
     time_correlation,
 )
-from bayescg.physics._draw_dynamics import _by_piece, _conserves_momentum, _shear_stress
+from bayescg.physics._draw_dynamics import _by_piece, _shear_stress
 from bayescg.physics._draw_equilibration import (
     between_starts,
     drift,
@@ -36,6 +36,7 @@ from bayescg.physics._draw_equilibration import (
     refuse_failed,
     starts_apart,
 )
+from bayescg.physics._draw_groups import conserves_momentum
 from bayescg.physics._draw_simulation import DrawSamples, troubles
 from bayescg.physics._draw_starts import lattice, relaxed, scaled_configurations
 from bayescg.physics._phase_space import PhaseSpace, on_step_state, pair_virial, record
@@ -228,12 +229,12 @@ def test_momentum_is_conserved_where_forces_add_up_to_nothing():
     ]
     for potential, box, conserved in cases:
         batch = DrawBatch(simulator(potential, 8, box), [potential] * 2, n_replicas=2)
-        assert _conserves_momentum(batch, sites) is conserved, (potential, box)
+        assert conserves_momentum(batch, sites) is conserved, (potential, box)
         assert (
-            _conserves_momentum(batch, np.where(np.arange(2)[:, None, None, None] == 0, np.nan, sites))
+            conserves_momentum(batch, np.where(np.arange(2)[:, None, None, None] == 0, np.nan, sites))
             is conserved
         )
-        assert _conserves_momentum(batch, np.nan * sites) is None
+        assert conserves_momentum(batch, np.nan * sites) is None
 
 
 def test_a_cluster_in_an_open_box_does_not_drift():

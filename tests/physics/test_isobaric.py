@@ -150,13 +150,23 @@ def test_molecules_are_scaled_as_rigid_bodies():
     start = np.zeros((24, N, 3))
     start[:, 1::2, 0] = 0.3
     state = engine.initial_state(jax.random.key(3), start, np.full((24, 3), 2.5))
-    barostat = Barostat(0.25, 1.0)
-    state, _ = engine.run(state, jnp.zeros(24), barostat, n_samples=20, stride=10)
-    state, samples = engine.run(state, jnp.zeros(24), barostat, n_samples=100, stride=10)
-    volumes = np.asarray(samples.boxes).prod(-1)
+    barostat, parts, kinetic = Barostat(0.25, 1.0), [], []
+    for _ in range(12):
+        state, samples = engine.run(state, jnp.zeros(24), barostat, n_samples=10, stride=10)
+        parts.append((np.asarray(samples.positions), np.asarray(samples.boxes)))
+        kinetic.append(0.5 * np.sum(np.asarray(state.velocities) ** 2, axis=(1, 2)))
+    x, boxes = (np.concatenate(part, axis=1) for part in zip(*parts[2:], strict=True))
+    volumes = boxes.prod(-1)
     assert stats.kstest(0.25 * thinned(volumes, 2), stats.gamma(N // 2 + 1).cdf).pvalue > P_VALUE
     assert stats.kstest(0.25 * thinned(volumes, 2), stats.gamma(N + 1).cdf).pvalue < 1e-12
-    x, box = np.asarray(samples.positions), np.asarray(samples.boxes)[:, :, None]
+    # the thermostat acts on every site, so the total momentum is free too: 3N, and not 3N − 3
+    twice = 2.0 * np.concatenate(kinetic[2:])
+    assert stats.kstest(twice, stats.chi2(3 * N).cdf).pvalue > P_VALUE
+    assert stats.kstest(twice, stats.chi2(3 * N - 3).cdf).pvalue < P_VALUE
+    assert (
+        abs(stats.spearmanr(twice, np.concatenate([v.prod(-1)[:, -1] for _, v in parts[2:]]))[0]) < 0.25
+    )  # with volumes
+    box = boxes[:, :, None]
     bond = x[:, :, 1::2] - x[:, :, ::2]
     bond -= box * np.round(bond / box)
     length = np.linalg.norm(bond, axis=-1)

@@ -180,7 +180,7 @@ def test_the_fluid_at_constant_volume(state):
 
 
 def sample_volumes(groups, pressures, *, n, cutoff, kT, rho, n_samples=200):
-    """Boxes of replicas at constant pressure [replica sample 3], and kinetic energies at the end."""
+    """Boxes of replicas at constant pressure [replica sample 3]; they end as warm as the thermostat."""
     simulated = LennardJones(1.0, 1.0, cutoff=cutoff)
     interaction, reach = interaction_of(simulated)
     settings = LangevinSettings(STEP, 1.0, kT, jnp.ones(n))
@@ -195,6 +195,8 @@ def sample_volumes(groups, pressures, *, n, cutoff, kT, rho, n_samples=200):
     state, samples = engine.run(state, parameters, barostat, n_samples=n_samples, stride=5)
     throw_isobaric(state, stage=f"groups {groups}")
     assert 0.2 < np.nanmean(np.asarray(samples.volume_acceptance)) < 0.6
+    kinetic = 0.5 * np.sum(np.asarray(state.velocities, np.float64) ** 2, axis=(1, 2))
+    assert kinetic.mean() / (1.5 * n * kT) == pytest.approx(1.0, abs=4 * np.sqrt(2 / (3 * n * REPLICAS)))
     return np.asarray(samples.boxes, np.float64)
 
 

@@ -77,9 +77,21 @@ MODEL_FILE_CASES = {
     "smooth without an onset": (
         {"cutoff = 2.5": 'cutoff = 2.5\nconvention = "smooth"'}, "'potential.fluid'", "`onset`",
     ),
-    "a sampler of toys": (
-        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "exchange"'},
-        "'inference.sampler'", "found 'exchange', expected one of 'nuts'", "'sgld'", "'bayesbag'",
+    "unknown sampler": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "emcee"'},
+        "'inference.sampler'", "found 'emcee', expected one of 'nuts'", "'sgld'", "'exchange'", "'bayesbag'",
+    ),
+    "minibatches of a sampler that takes all frames": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "smc"\nbatch = 10'},
+        "'inference'", "`batch` belongs to the samplers 'sgld' and 'sghmc', not to 'smc'; remove it",
+    ),
+    "temperature of a sampler without": (
+        {"replicas = 16": "replicas = 16\n\n[inference]\nposterior_temperature = 2.0"},
+        "'inference'", "`posterior_temperature` belongs to the sampler 'tempered-langevin', not to 'nuts'; remove it",
+    ),
+    "no temperature": (
+        {"replicas = 16": 'replicas = 16\n\n[inference]\nsampler = "tempered-langevin"\nposterior_temperature = 0.0'},
+        "'inference.posterior_temperature'", "found 0.0, expected a number above 0",
     ),
     "step of a sampler without steps": (
         {"replicas = 16": "replicas = 16\n\n[inference]\nstep_tolerance = 0.1"},

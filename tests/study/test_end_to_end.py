@@ -256,16 +256,17 @@ def test_exported_tables_are_the_posterior_s_potentials(fluid, tmp_path):
     epsilon, sigma = (posterior[f"fluid_{name}"].values for name in ("epsilon", "sigma"))
     manifest = json.loads((tmp_path / "tables" / "manifest.json").read_text())
     assert manifest["units"] == "lj" and manifest["calibration"] == posterior.attrs["calibration"]
-    assert len(manifest["tables"]) == 6
-    for entry in manifest["tables"]:
-        rows = read_table(tmp_path / "tables" / entry["file"])
+    assert len(manifest["potentials"]) == 6
+    for entry in manifest["potentials"]:
+        assert [Path(one["file"]).suffix for one in entry["files"]] == [".pair", ".table"]
+        rows = read_table(tmp_path / "tables" / entry["files"][1]["file"])
         inside = rows[:, 1] < CUTOFF
         r, energy, force = rows[inside, 1:].T
-        if entry["potential"] == "posterior mean":
+        if entry["draw"] == "posterior mean":
             curves = [lennard_jones(r, e, s) for e, s in zip(epsilon.ravel(), sigma.ravel(), strict=True)]
             expected = np.mean(curves, axis=0)
         else:
-            chain, draw = (int(k) for k in re.search(r"(\d+):(\d+)", entry["potential"]).groups())
+            chain, draw = (int(k) for k in re.search(r"(\d+):(\d+)", entry["draw"]).groups())
             expected = lennard_jones(r, epsilon[chain, draw], sigma[chain, draw])
         np.testing.assert_allclose(energy, expected[0], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(force, expected[1], rtol=1e-6, atol=1e-6)

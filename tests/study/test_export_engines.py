@@ -139,7 +139,7 @@ def test_without_its_data_only_lammps_tables_are_left(run, tmp_path, capsys):
     shutil.copytree(run, moved)
     (moved / "run.json").write_text(json.dumps({"model": str(tmp_path / "gone" / "model.toml")}))
     assert main(["export", str(moved), "--draws", "2", "--to", str(tmp_path / "lammps")]) == 0
-    assert "tables only, no run script" in capsys.readouterr().err
+    assert "potentials only, no run script" in capsys.readouterr().err
     assert not (tmp_path / "lammps" / "run.sh").exists()
     assert read_manifest(tmp_path / "lammps").plan is None
     assert main(["export", str(moved), "--engine", "hoomd", "--draws", "2", "--to", str(tmp_path / "h")]) == 2

@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from bayescg.cli import main
-from bayescg.output import open_result, read_analyses
+from bayescg.output import determination_table, open_result, read_analyses
+from bayescg.output._analyses import figures_of
 from bayescg.study import identify_run
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -33,7 +34,9 @@ def identified(request, runs) -> tuple[Path, xr.Dataset]:
 
 def test_it_is_kept_with_figures_and_told_by_the_report(identified):
     folder, data = identified
-    assert {"profiles.png", "combinations.png"} <= {path.name for path in (folder / "figures").iterdir()}
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert {"profiles.png", "combinations.png"} <= figures
+    assert ("boundary.png" in figures) == ("geodesic" in data) == (folder.name == "double-well")
     report = (folder / "report.html").read_text()
     assert "<h2>What the data determine</h2>" in report
     first = json.loads(data.attrs["sentences"])[0]
@@ -55,6 +58,43 @@ def test_it_agrees_with_the_stored_posterior(identified):
     )
     assert np.all(data["contraction"].values > 0.5)
     assert np.all(data["likelihood_sensitivity"].values > data["prior_sensitivity"].values)
+
+
+def test_participation_is_kept_and_shown(identified):
+    """Of each combination as it is written, and of the Fisher information's own eigenvectors."""
+    folder, data = identified
+    shares = data["participation"].transpose("combination", "parameter").values
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    exponents = data["exponent"].values
+    np.testing.assert_allclose(shares, exponents**2 / np.sum(exponents**2, axis=1, keepdims=True), atol=0.05)
+    # v_i² of the information per frame that the run itself has stored, relative to the prior
+    stored = open_result(folder)["identifiability"].to_dataset()
+    v, e = stored["eigenvector"].values, stored["fisher_eigenvalue"].values
+    inverse = np.linalg.inv(v)
+    values, vectors = np.linalg.eigh(inverse @ np.diag(e) @ inverse.T)
+    np.testing.assert_allclose(data["fisher_eigenvalue"].values, values[::-1], rtol=0.05)
+    np.testing.assert_allclose(data["fisher_participation"].values, (vectors.T[::-1]) ** 2, atol=0.02)
+    table, sentences = determination_table(data), json.loads(data.attrs["sentences"])
+    name = str(data["parameter"].values[np.argmax(data["fisher_participation"].values[0])])
+    assert f"({data['parameter'].values[np.argmax(shares[0])]} " in table and "participation" in table
+    assert any(f"% {name}, the softest" in sentence for sentence in sentences)
+
+
+def test_an_older_analysis_without_participation_still_opens_and_reports(runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs["double-well"], folder)
+    path = folder / "analyses" / "identification.nc"
+    assert main(["identify", str(folder)]) == 0
+    with xr.open_dataset(path) as stored:
+        new = stored.load()
+    old = new.drop_vars(["participation", "fisher_eigenvalue", "fisher_participation"])
+    old.to_netcdf(path)
+    assert main(["report", str(folder)]) == 0
+    assert "<h2>What the data determine</h2>" in (folder / "report.html").read_text()
+    assert "participation" in determination_table(new) and "participation" not in determination_table(old)
+    # one from before the edge was looked for has no picture of it, and no other picture less
+    without = old.drop_dims("step")
+    assert set(figures_of("identification", old)) - set(figures_of("identification", without)) == {"boundary"}
 
 
 def test_nothing_is_simulated_and_the_result_stays(runs):

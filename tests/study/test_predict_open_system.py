@@ -15,9 +15,10 @@ from bayescg.output import read_analyses, read_checks
 from bayescg.output._result import NEWEST_SCHEMA, RESULT_FILE
 from bayescg.physics import DoubleWell, FrameReducer, Reference, ReferenceBank
 from bayescg.progress import SilentProgress
-from bayescg.study import predict, read_model_file
+from bayescg.study import TrajectoryObservable, predict, read_model_file
 from bayescg.study._clock import StageClock
 from bayescg.study._equilibrium import EquilibriumPipeline
+from bayescg.study._stored_fits import stored_pipeline
 
 MODEL = """\
 title = "Double well"
@@ -164,3 +165,61 @@ def test_what_the_system_does_not_have_is_refused_before_simulating(run, name, m
     monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", None)  # to be called by nobody
     with pytest.raises(InputError, match=f"{name} needs a .*periodic box"):
         predict(run, [name], temperature=0.05, n_draws=4)
+
+
+def test_a_function_of_a_trajectory_is_simulated_split_and_compared(run, tmp_path):
+    """⟨x²⟩ along Langevin trajectories is that of quadrature at the draws."""
+    square = TrajectoryObservable(
+        name="mean-square", unit="sigma^2", n_frames=300, spacing=1.0, long_name="⟨x²⟩",
+        of_trajectory=lambda one: np.mean(one.positions**2),
+    )  # fmt: skip
+    path = tmp_path / "measured.csv"
+    path.write_text("observable,at,value,standard_error\nmean-square,,9.0,0.1\n")
+    data = predict(
+        run,
+        [square],
+        n_draws=5,
+        n_simulated=5,
+        n_replicas=4,
+        n_samples=20,
+        observed=path,
+        dynamics="langevin",
+    )
+    found = data.isel(component=0)
+    assert data["method"].values.tolist() == ["simulation"]
+    assert data["reason"].values.tolist() == [
+        "it needs positions and velocities in time along trajectories, which the references don't keep"
+    ]
+    tree = xr.open_datatree(run / RESULT_FILE)
+    z = tree["unconstrained"]["z_calibrated"].values.reshape(-1, 2)
+    z = z[np.linspace(0, len(z) - 1, 5).astype(int)]
+    prior = stored_pipeline(tree, run)[1].prior
+    eta = [np.asarray(prior.potential(one).coefficients()) for one in z]
+    exact = np.array([weights(one, 1.0) @ GRID**2 for one in eta])
+    noise = float(found["simulation_sd"])
+    assert abs(float(found["mean"]) - exact.mean()) < 4.5 * noise < 0.5 * exact.mean()
+    assert float(found["variance"].sel(part="parametric")) < 4.0 * exact.var(ddof=1)
+    assert np.isnan(float(found["variance"].sel(part="aleatoric"))) and float(found["z"]) > 5.0
+    assert str(found["long_name"].values) == "⟨x²⟩"
+    said = " ".join(json.loads(data.attrs["sentences"]))
+    assert "For mean-square: Langevin dynamics with friction 1" in said
+    assert "kinetic energy of dynamics of mean-square" in [check.name for check in read_checks(data)]
+
+
+def test_a_function_of_a_trajectory_is_refused_where_it_cannot_be(run, monkeypatch):
+    monkeypatch.setattr("bayescg.study._simulate_draws.simulate_draws", None)  # to be called by nobody
+
+    def asking(name: str) -> TrajectoryObservable:
+        return TrajectoryObservable(
+            name=name, unit="1", of_trajectory=lambda one: one.velocities.mean(), n_frames=9, spacing=1.0
+        )
+
+    forbidden = "mine can't be reweighted: it needs positions and velocities in time along .*; new simulations are forbidden"
+    with pytest.raises(InputError, match=forbidden):
+        predict(run, ["energy", asking("mine")], n_draws=4, simulation=False)
+    with pytest.raises(InputError, match="observable 'diffusion': the name is one that is known already"):
+        predict(run, [asking("diffusion")], n_draws=4)
+    with pytest.raises(InputError, match="observable 'mine': there are two of that name"):
+        predict(run, [asking("mine"), asking("mine")], n_draws=4)
+    with pytest.raises(InputError, match="dynamics 'brownian'; expected 'newton' or 'langevin'"):
+        predict(run, [asking("mine")], n_draws=4, dynamics="brownian")

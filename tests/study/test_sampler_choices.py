@@ -75,3 +75,35 @@ def test_bayesbag_is_named_for_what_it_is(run):
     assert checks_of(tree)["resampled blocks"]["verdict"] == "failed"
     for name, (_, sd) in EXACT.items():
         assert 1.1 * sd < float(tree["posterior_raw"][name].std()) < 1.9 * sd
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lines", "check", "verdict", "width"),
+    [
+        (
+            'sampler = "tempered-langevin"\nposterior_temperature = 4.0',
+            "posterior temperature",
+            "failed",
+            2.0,
+        ),
+        ('sampler = "exchange"', "accepted proposals", "passed", 1.0),
+        ('sampler = "sgld"\nbatch = 50', "step size", "passed", 1.0),
+    ],
+)
+def test_samplers_with_keys_of_their_own(run, lines, check, verdict, width):
+    """Their widths, as far as a quick run tells, and their check; what is no posterior says so where it is stored."""
+    tree, folder = run(lines, "--quick")
+    assert checks_of(tree)[check]["verdict"] == verdict
+    raw = tree["posterior_raw"]
+    for name, (_, sd) in EXACT.items():
+        assert 0.7 * width * sd < float(raw[name].std()) < 1.4 * width * sd
+    told = "not of the posterior"
+    assert (
+        (told in raw.attrs["calibration"])
+        == (told in tree["posterior"].attrs["calibration"])
+        == (width == 2.0)
+    )
+    assert checks_of(tree)[check]["sentence"].split(";")[0] in (folder / "report.html").read_text().replace(
+        "&#x27;", "'"
+    )

@@ -261,12 +261,22 @@ def test_the_first_of_several_problems_is_the_misspelling():
 @pytest.mark.parametrize(
     "name",
     [
-        "nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace", "sgld", "sghmc", "block-bootstrap",
-        "bayesbag",
+        "nuts", "blackjax-nuts", "pathfinder-nuts", "smc", "smc-prior", "laplace", "sgld", "sghmc", "tempered-langevin",
+        "exchange", "block-bootstrap", "bayesbag",
     ],
 )  # fmt: skip
 def test_a_sampler_is_one_line(name):
-    model, units = model_of(WELL + f'[inference]\nsampler = "{name}"\n'), get_unit_system("lj")
+    made = sampler_of(f'sampler = "{name}"')
+    assert made.name == name
+    if name in ("sgld", "sghmc"):
+        assert made.gradient.replicas.n_replicas == model_of(WELL).simulation.replicas
+        assert made.tolerance == 0.1 and made.gradient.batch_size is None
+    assert model_of(WELL).inference.sampler == "nuts"
+
+
+def sampler_of(lines):
+    """What `[inference]` with these lines makes for a double well with 200 frames of data."""
+    model, units = model_of(WELL + f"[inference]\n{lines}\n"), get_unit_system("lj")
     potential = build_potential(model, path=HERE)
     prior = build_prior(model, potential, units, path=HERE)
     x = np.random.default_rng(0).normal(size=(200, 1, 1))
@@ -275,11 +285,21 @@ def test_a_sampler_is_one_line(name):
     source = SimpleNamespace(topology=Topology(("A",), np.ones(1)))
     survey = SimpleNamespace(source=source, box=np.array([np.inf]), configurations=x, statistics=statistics)
     loaded = Loaded(survey, potential, prior, {}, None)
-    made = sampler_choice(model, loaded, units)(Posterior(prior), n_warmup=30)
-    assert made.name == name
-    if name in ("sgld", "sghmc"):
-        assert made.gradient.replicas.n_replicas == model.simulation.replicas and made.tolerance == 0.1
-    assert model_of(WELL).inference.sampler == "nuts"
+    return sampler_choice(model, loaded, units)(Posterior(prior), n_warmup=30)
+
+
+def test_keys_of_one_sampler_reach_it():
+    assert sampler_of('sampler = "sghmc"\nbatch = 200').gradient.batch_size == 200
+    assert sampler_of('sampler = "tempered-langevin"\nposterior_temperature = 2.5').temperature == 2.5
+    assert sampler_of('sampler = "tempered-langevin"').temperature == 1.0
+    assert sampler_of('sampler = "exchange"').n_frames == 200
+
+
+def test_a_minibatch_is_not_larger_than_the_data():
+    with pytest.raises(
+        InputError, match=r"inference\.batch \(201\) is more than the 200 frames .*leave it out"
+    ):
+        sampler_of('sampler = "sgld"\nbatch = 201')
 
 
 def test_an_unknown_sampler_is_named():
