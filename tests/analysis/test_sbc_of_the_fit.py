@@ -73,7 +73,7 @@ class Pipeline(NamedTuple):
             score_matching(x), x[:, None, None],
         )  # fmt: skip
         settings = FitSettings(
-            seed=seed, search_samples=40, max_verification_samples=40, max_rounds=1, n_chains=2, n_warmup=50, n_draws=100,
+            seed=seed, search_samples=40, max_verification_samples=40, max_rounds=1, n_chains=2, n_warmup=50, n_draws=130,
             sampler=lambda posterior, n_warmup: self.nuts,
         )  # fmt: skip
         fitter = Fitter(problem, settings)
@@ -81,7 +81,7 @@ class Pipeline(NamedTuple):
         try:
             found = fitter.run()
         except ConvergenceError:
-            return np.full((2, 100, 4), np.nan)  # counted as lost
+            return np.full((2, 130, 4), np.nan)  # counted as lost
         assert found.bank.n_frames.sum() >= 15 * N and len(found.verifications) == 1
         assert {"search", "verification"} == set(simulator.purposes)
         return np.concatenate([found.draws.z, found.calibrated], axis=-1)

@@ -23,6 +23,7 @@ from bayescg.inference import BlackjaxNuts, Target
 from bayescg.inference._calibrate import symmetric_root
 from bayescg.inference._chains import draw_chains
 from bayescg.progress import SilentProgress
+from bayescg.study import predict
 from bayescg.study._stored_fits import stored_fit
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -53,6 +54,8 @@ def test_a_run_gives_what_is_expected(name: str, tmp_path: Path, monkeypatch):
         check_against(expected, tree.load())
         if name == "water-spce":
             check_another_nuts(tree, tmp_path / "out")
+        if name in ("lj-argon", "water-spce"):
+            check_predictions(tree, tmp_path / "out", own_form=name == "lj-argon")
 
 
 def read_expected(folder: Path) -> dict:
@@ -109,6 +112,23 @@ def check_another_nuts(tree: xr.DataTree, folder: Path) -> None:
     white = [np.linalg.solve(root, (z - own.mean(axis=(0, 1)))[..., None])[..., 0] for z in (own, other.z)]
     gaps = np.concatenate([gaps_in_errors(*white, power) for power in (1, 2)])
     assert np.sqrt(np.mean(gaps**2)) < 1.5 and np.abs(gaps).max() < 4.5, gaps
+
+
+def check_predictions(tree: xr.DataTree, folder: Path, *, own_form: bool) -> None:
+    """Reweighted predictions of the run: shares sum to 1, pressures are those of the report, and the data's own pressure is
+    met where the form is the data's, and far away where structure alone was matched."""
+    data = predict(folder, ["pressure", "compressibility"], n_draws=150, simulation=False)
+    assert set(data["method"].values) == {"reweighting"}
+    assert data.attrs["directions"].startswith("eigenvectors of the Fisher information")
+    np.testing.assert_allclose(data["share"].sum("part"), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(data["direction_share"].sum("direction") + data["rest"], 1.0, atol=1e-9)
+    pressure = data.isel(component=int(np.argmax(data["of"].values == "pressure")))
+    reported = tree["posterior_predictive"]["pressure"]
+    sd = float(reported.std())
+    assert abs(float(pressure["mean"] - reported.mean())) < 0.4 * sd
+    assert 0.75 < float(pressure["parametric_sd"]) / sd < 1.3
+    z = float(pressure["z"])
+    assert abs(z) < 3.0 if own_form else z < -15.0
 
 
 def gaps_in_errors(a: np.ndarray, b: np.ndarray, power: int) -> np.ndarray:
