@@ -14,7 +14,8 @@ FILES = (
     "finite_size", "fluctuations", "fokker_planck", "free_energy_surface", "green_kubo", "kirkwood_buff",
     "mean_squared_displacement", "pair_lifetime", "pressure", "reactive_flux", "relaxation_times", "smooth_coordination",
     "smooth_rdf", "smooth_solid_like", "solid_like", "steinhardt", "structure_factor", "superposition", "surface_launch",
-    "tail_corrections", "tetrahedral_order", "time_correlation", "traced_correlation", "umbrella", "velocity_autocorrelation", "widom",
+    "tail_corrections", "tetrahedral_order", "time_correlation", "traced_correlation", "umbrella",
+    "velocity_autocorrelation", "widom",
 )  # fmt: skip
 HELPERS = {"brownian_covariance", "wave_vectors", "whole_chains"}
 """Public functions of these files that are no observables."""
