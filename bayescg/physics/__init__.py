@@ -105,9 +105,13 @@ from bayescg.physics._tetrahedral_order import tetrahedral_order as tetrahedral_
 from bayescg.physics._estimate import Estimate as Estimate
 from bayescg.physics._estimate import time_blocks as time_blocks
 from bayescg.physics._time_correlation import time_correlation as time_correlation
-from bayescg.physics._traced_correlation import traced_mean_squared_displacement as traced_mean_squared_displacement
+from bayescg.physics._traced_correlation import (
+    traced_mean_squared_displacement as traced_mean_squared_displacement,
+)
 from bayescg.physics._traced_correlation import traced_time_correlation as traced_time_correlation
-from bayescg.physics._traced_correlation import traced_velocity_autocorrelation as traced_velocity_autocorrelation
+from bayescg.physics._traced_correlation import (
+    traced_velocity_autocorrelation as traced_velocity_autocorrelation,
+)
 from bayescg.physics._unwrap import unwrap as unwrap
 from bayescg.physics._unwrap import without_drift as without_drift
 from bayescg.physics._mean_squared_displacement import brownian_covariance as brownian_covariance
