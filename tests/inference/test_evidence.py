@@ -113,6 +113,7 @@ def test_a_proposal_that_is_too_narrow_is_told_by_its_khat(well):
         bayes_factor(narrow, narrow._replace(khat=0.1))
 
 
+@pytest.mark.slow
 def test_tempered_smc_from_the_prior_agrees(spring, well):
     for case, expected in ((spring, V1), (well, V2)):
         posterior, target, _ = case

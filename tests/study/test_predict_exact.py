@@ -71,13 +71,13 @@ def test_the_prior_predicts_what_its_own_draws_give(run):
     names = {"energy": energy, "pressure": pressure}
     data = predict(run, list(names), from_prior=True, n_draws=80, simulation=False)
     assert data.attrs["posterior"] == "80 draws of the prior"
-    own = np.random.default_rng(7).normal(scale=2.0, size=(1500, len(TRUTH)))
+    own = np.random.default_rng(7).normal(scale=2.0, size=(300, len(TRUTH)))
     for name, exact in names.items():
         found = of(data, name)["draws"].isel(component=0).values
         expected = np.array([exact(one) for one in own])
         assert stats.ks_2samp(found, expected).pvalue > 1e-3, name
         assert abs(np.log(found.std() / expected.std())) < 0.4, name
-        posterior = np.std([exact(one) for one in all_draws(run)])
+        posterior = np.std([exact(one) for one in all_draws(run)[::3]])
         assert posterior < 0.5 * expected.std()
 
 
